@@ -1,0 +1,1 @@
+"""System checks; their ids are permanent."""

@@ -1,0 +1,151 @@
+"""Every enum of the app: one vocabulary for models, admin, logs and documents."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class MailingStatus(models.TextChoices):
+    DRAFT = "draft", _("Draft")
+    ACTIVE = "active", _("Active")
+    PAUSED = "paused", _("Paused")
+    DONE = "done", _("Done")
+    CANCELLED = "cancelled", _("Cancelled")
+    MERGED = "merged", _("Merged")
+
+
+class DeliveryStatus(models.TextChoices):
+    QUEUED = "queued", _("Queued")
+    SENDING = "sending", _("Sending")
+    SENT = "sent", _("Sent")
+    FAILED = "failed", _("Failed")
+    SKIPPED = "skipped", _("Skipped")
+    UNKNOWN = "unknown", _("Unknown")
+
+
+#: A delivery in one of these has come to its end and is counted in a tally.
+ENDED = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.SKIPPED, DeliveryStatus.UNKNOWN)
+
+
+class Exclusion(models.TextChoices):
+    """Why somebody gets no mail: left out when a mailing is made, skipped when it is sent."""
+
+    NOT_OWNER = "not_owner", _("Not assigned to the mailing's owner")
+    NOT_ELIGIBLE = "not_eligible", _("Disqualified")
+    UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+    SUPPRESSED = "suppressed", _("Address suppressed")
+    NO_ADDRESS = "no_address", _("No email address")
+    INVALID_ADDRESS = "invalid_address", _("Email address not valid")
+    DUPLICATE = "duplicate", _("Address already in this mailing")
+    DELETED = "deleted", _("Recipient deleted")
+    ADDRESS_CHANGED = "address_changed", _("Email address changed since the mailing was made")
+    NOT_PERSONAL = "not_personal", _("Message could not be filled in for this recipient")
+
+
+class Failure(models.TextChoices):
+    """Why a delivery failed, or why nobody knows how it ended."""
+
+    BAD_ADDRESS = "bad_address", _("Address does not exist")
+    MAILBOX_FULL = "mailbox_full", _("Mailbox full")
+    POLICY = "policy", _("Refused by policy")
+    MESSAGE = "message", _("Message refused")
+    REFUSED = "refused", _("Refused")
+    GAVE_UP = "gave_up", _("Given up after several attempts")
+    NO_ANSWER = "no_answer", _("The server took the message and never answered")
+    INTERRUPTED = "interrupted", _("The worker died while it was sending")
+
+
+class HoldReason(models.TextChoices):
+    """Why something does not leave now. The engine and every page read the same value."""
+
+    DRAFT = "draft", _("Not started yet")
+    PAUSED = "paused", _("Paused")
+    ENDED = "ended", _("Ended")
+    START_AT = "start_at", _("Starts later")
+    OWNER_INACTIVE = "owner_inactive", _("The owner's user account is deactivated")
+    NO_PUBLIC_URL = "no_public_url", _("MASSMAIL_PUBLIC_URL is not set")
+    NO_UNSUBSCRIBE_URL = "no_unsubscribe_url", _("“URL to unsubscribe” is not set")
+    NO_MESSAGE = "no_message", _("No message chosen")
+    BAD_MESSAGE = "bad_message", _("The message cannot be sent as it is")
+    NO_RECIPIENTS = "no_recipients", _("Nobody to send to")
+    NO_ACCOUNT = "no_account", _("No account for mailing")
+    ONLY_MAIN_ACCOUNT = "only_main_account", _("Only the main account, which serves VIP recipients only")
+    ACCOUNT_OFF = "account_off", _("The account is not marked “Massmail”")
+    ACCOUNT_HELD = "account_held", _("The account is on hold")
+    SECRET_LOST = "secret_lost", _("The account's password cannot be decrypted")
+    NO_HEARTBEAT = "no_heartbeat", _("No worker or beat is alive")
+    CLOSED = "closed", _("Outside working hours")
+    QUOTA = "quota", _("Daily limit reached")
+    GAP = "gap", _("Pause between two mails")
+    BACK_OFF = "back_off", _("The server asked to come back later")
+    RETRY = "retry", _("Waits for its next attempt")
+    BUSY = "busy", _("Sending now")
+
+
+class Phase(models.TextChoices):
+    """The step of an SMTP conversation (RFC 5321) in which a reply came, or did not."""
+
+    CONNECT = "connect", _("connect")
+    BANNER = "banner", _("greeting")
+    EHLO = "ehlo", _("EHLO")
+    STARTTLS = "starttls", _("STARTTLS")
+    AUTH = "auth", _("login")
+    MAIL = "mail", _("MAIL FROM")
+    RCPT = "rcpt", _("RCPT TO")
+    DATA = "data", _("DATA")
+    DOT = "dot", _("end of message")
+    QUIT = "quit", _("QUIT")
+
+
+class Security(models.TextChoices):
+    NONE = "none", _("None")
+    STARTTLS = "starttls", _("STARTTLS")
+    SSL = "ssl", _("SSL/TLS")
+
+
+class SignatureType(models.TextChoices):
+    HTML = "html", _("HTML")
+    PLAIN = "plain", _("Plain text")
+
+
+class SuppressionReason(models.TextChoices):
+    UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+    BOUNCED = "bounced", _("Address does not exist")
+    COMPLAINT = "complaint", _("Complained")
+    MANUAL = "manual", _("Entered by hand")
+
+
+class InboundKind(models.TextChoices):
+    BOUNCE = "bounce", _("Bounce")
+    DELAYED = "delayed", _("Delayed")
+    COMPLAINT = "complaint", _("Complaint")
+    AUTO_REPLY = "auto_reply", _("Automatic reply")
+    UNSUBSCRIBE = "unsubscribe", _("Unsubscribe")
+    REPLY = "reply", _("Reply")
+    OTHER = "other", _("Other")
+
+
+class Weekday(models.IntegerChoices):
+    """ISO 8601 weekday numbers, as `date.isoweekday()` gives them."""
+
+    MONDAY = 1, _("Monday")
+    TUESDAY = 2, _("Tuesday")
+    WEDNESDAY = 3, _("Wednesday")
+    THURSDAY = 4, _("Thursday")
+    FRIDAY = 5, _("Friday")
+    SATURDAY = 6, _("Saturday")
+    SUNDAY = 7, _("Sunday")
+
+
+class AuditAction(models.TextChoices):
+    CREATED = "created", _("Created")
+    STARTED = "started", _("Started")
+    PAUSED = "paused", _("Paused")
+    RESUMED = "resumed", _("Resumed")
+    CANCELLED = "cancelled", _("Cancelled")
+    FINISHED = "finished", _("Finished")
+    MARKED_VIP = "marked_vip", _("Marked as VIP")
+    UNMARKED_VIP = "unmarked_vip", _("VIP status removed")
+    ACCOUNT_HELD = "account_held", _("Account put on hold")
+    ACCOUNT_RELEASED = "account_released", _("Account released")
+    UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+    SUPPRESSION_LIFTED = "suppression_lifted", _("Suppression lifted")

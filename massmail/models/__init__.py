@@ -1,0 +1,30 @@
+"""The tables. Who writes which column is said in the modules that write: see `massmail.outcomes` and `massmail.engine`."""
+
+from massmail.models.accounts import AccountDay, EmailAccount, Lane
+from massmail.models.inbound import InboundMessage
+from massmail.models.mailings import AuditEntry, Delivery, Heartbeat, LeftOut, Mailing, Tally
+from massmail.models.messages import Attachment, Image, Message, MessageVersion, Signature, VersionFile
+from massmail.models.recipients import Recipient, Suppression
+from massmail.models.settings import MassmailSettings
+
+__all__ = [
+    "AccountDay",
+    "Attachment",
+    "AuditEntry",
+    "Delivery",
+    "EmailAccount",
+    "Heartbeat",
+    "Image",
+    "InboundMessage",
+    "Lane",
+    "LeftOut",
+    "Mailing",
+    "MassmailSettings",
+    "Message",
+    "MessageVersion",
+    "Recipient",
+    "Signature",
+    "Suppression",
+    "Tally",
+    "VersionFile",
+]

@@ -1,0 +1,145 @@
+"""Adapters: how the app sees the host's own contacts, companies, leads, or any other model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import connections, models, router
+from django.utils.functional import cached_property
+from django.utils.module_loading import import_string
+
+from massmail.conf import conf
+from massmail.exceptions import MassmailConfigurationError
+
+
+class RecipientType:
+    """Base of the host's adapters; list the subclasses in `MASSMAIL_RECIPIENT_TYPES`.
+
+    `email`, `owner`, `company` and `language` are lookup paths from the model. `subscribed` names a boolean field of the model
+    itself, which the app keeps in step when somebody unsubscribes. `variables` maps the names that templates may
+    use to a short explanation; `values` gives their plain values for one object.
+    """
+
+    model: ClassVar[str]
+    email: ClassVar[str] = "email"
+    owner: ClassVar[str] = "owner"
+    subscribed: ClassVar[str | None] = None
+    company: ClassVar[str | None] = None
+    language: ClassVar[str | None] = None
+    search: ClassVar[Sequence[str]] = ()
+    filters: ClassVar[Sequence[str] | None] = None
+    variables: ClassVar[Mapping[str, Any]] = {}
+
+    @cached_property
+    def model_class(self) -> type[models.Model]:
+        return apps.get_model(self.model)
+
+    def queryset(self) -> models.QuerySet[Any]:
+        """Return every object of the type; join here what `values` reads."""
+        return self.model_class._default_manager.all()
+
+    def eligible(self, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return those of `queryset` that may get mail at all (not disqualified, say)."""
+        return queryset
+
+    def values(self, obj: Any) -> Mapping[str, Any]:
+        """Return the plain values of `variables` for `obj`."""
+        return {}
+
+    def set_subscribed(self, queryset: models.QuerySet[Any], value: bool) -> int:
+        """Write the host's own flag on `queryset`, where the type names one; return how many rows changed."""
+        if self.subscribed is None:
+            return 0
+        return queryset.exclude(**{self.subscribed: value}).update(**{self.subscribed: value})
+
+    def to_pk(self, object_id: str) -> Any:
+        """Return the primary key behind the text `object_id`, or None if it can't be one."""
+        try:
+            return self.model_class._meta.pk.to_python(object_id)
+        except ValidationError:
+            return None
+
+    def to_object_id(self, pk: Any) -> str:
+        """Return the text that the database's own cast of the key `pk` gives.
+
+        On SQLite a UUID is stored, and therefore cast, as 32 hexadecimal digits.
+        """
+        connection = connections[router.db_for_read(self.model_class)]
+        if isinstance(pk, UUID) and not connection.features.has_native_uuid_field:
+            return pk.hex
+        return str(pk)
+
+    def fetch(self, object_ids: Iterable[str]) -> dict[str, Any]:
+        """Return the objects that still exist, by object id, in one query."""
+        keys = [key for key in map(self.to_pk, object_ids) if key is not None]
+        return {self.to_object_id(obj.pk): obj for obj in self.queryset().filter(pk__in=keys)}
+
+
+def follow(obj: Any, path: str) -> Any:
+    """Return what the lookup `path` ("company__owner") leads to from `obj`, or None where it breaks off."""
+    for name in path.split("__"):
+        if obj is None:
+            return None
+        obj = getattr(obj, name)
+    return obj
+
+
+@lru_cache(maxsize=8)
+def _load(paths: tuple[str, ...]) -> dict[str, RecipientType]:
+    loaded: dict[str, RecipientType] = {}
+    for path in paths:
+        recipient_type = import_string(path)()
+        label = recipient_type.model_class._meta.label_lower
+        if label in loaded:
+            raise MassmailConfigurationError(f"MASSMAIL_RECIPIENT_TYPES names two types for {label}.")
+        loaded[label] = recipient_type
+    return loaded
+
+
+def recipient_types() -> list[RecipientType]:
+    """Return the registered types in the order of `MASSMAIL_RECIPIENT_TYPES`."""
+    return list(_load(tuple(conf.recipient_types)).values())
+
+
+def type_for(model: type[models.Model] | models.Model) -> RecipientType:
+    """Return the type of `model` (proxies and deferred classes count as their concrete model).
+
+    Raises `MassmailConfigurationError` when the host registered none.
+    """
+    concrete = model._meta.concrete_model
+    label = concrete._meta.label_lower if concrete else ""
+    try:
+        return _load(tuple(conf.recipient_types))[label]
+    except KeyError:
+        raise MassmailConfigurationError(
+            f"No recipient type for {label}: add one to MASSMAIL_RECIPIENT_TYPES."
+        ) from None
+
+
+def problems(recipient_type: RecipientType) -> list[str]:
+    """Return what is wrong with the field names an adapter gives, for the system checks."""
+    found = []
+    for attribute in ("email", "owner", "subscribed", "company", "language"):
+        path = getattr(recipient_type, attribute)
+        if path is not None and not _leads_somewhere(recipient_type.model_class, path):
+            found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model}.")
+    if recipient_type.subscribed and "__" in recipient_type.subscribed:
+        found.append(
+            f"subscribed = {recipient_type.subscribed!r} must be a field of {recipient_type.model} itself."
+        )
+    return found
+
+
+def _leads_somewhere(model: type[models.Model], path: str) -> bool:
+    for name in path.split("__"):
+        try:
+            field = model._meta.get_field(name)
+        except FieldDoesNotExist:
+            return False
+        model = field.related_model or model  # type: ignore[assignment]
+    return True
