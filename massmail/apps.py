@@ -20,4 +20,4 @@ class MassmailConfig(AppConfig):
         apps.app_configs.setdefault(heading.label, heading)
 
     def ready(self) -> None:
-        from massmail import checks  # noqa: F401, PLC0415  registers the system checks
+        from massmail import checks  # noqa: F401  registers the system checks

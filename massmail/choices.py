@@ -149,3 +149,16 @@ class AuditAction(models.TextChoices):
     ACCOUNT_RELEASED = "account_released", _("Account released")
     UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
     SUPPRESSION_LIFTED = "suppression_lifted", _("Suppression lifted")
+
+
+class Ending(models.TextChoices):
+    """What a reply means for the delivery, and whose trouble it is."""
+
+    SENT = "sent", _("Accepted by the server")
+    RETRY = "retry", _("The recipient's mailbox can't take it now")
+    REFUSED = "refused", _("Refused for this recipient")
+    SERVER = "server", _("The server can't be reached or asks to come back")
+    ACCOUNT = "account", _("The account is not accepted")
+    LIMIT = "limit", _("The provider's sending limit is reached")
+    MESSAGE = "message", _("The message is refused, whoever gets it")
+    UNKNOWN = "unknown", _("The server may have it and did not say")

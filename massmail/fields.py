@@ -24,9 +24,7 @@ class Undecryptable(str):
 
 
 def _derived(secret: str) -> bytes:
-    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=b"massmail", info=b"SecretField").derive(
-        secret.encode()
-    )
+    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=b"massmail", info=b"SecretField").derive(secret.encode())
     return base64.urlsafe_b64encode(key)
 
 

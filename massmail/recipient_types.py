@@ -20,9 +20,9 @@ from massmail.exceptions import MassmailConfigurationError
 class RecipientType:
     """Base of the host's adapters; list the subclasses in `MASSMAIL_RECIPIENT_TYPES`.
 
-    `email`, `owner`, `company` and `language` are lookup paths from the model. `subscribed` names a boolean field of the model
-    itself, which the app keeps in step when somebody unsubscribes. `variables` maps the names that templates may
-    use to a short explanation; `values` gives their plain values for one object.
+    `email`, `owner`, `company` and `language` are lookup paths from the model. `subscribed` names a boolean field of
+    the model itself, which the app keeps in step when somebody unsubscribes. `variables` maps the names that
+    templates may use to a short explanation; `values` gives their plain values for one object.
     """
 
     model: ClassVar[str]
@@ -129,9 +129,7 @@ def problems(recipient_type: RecipientType) -> list[str]:
         if path is not None and not _leads_somewhere(recipient_type.model_class, path):
             found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model}.")
     if recipient_type.subscribed and "__" in recipient_type.subscribed:
-        found.append(
-            f"subscribed = {recipient_type.subscribed!r} must be a field of {recipient_type.model} itself."
-        )
+        found.append(f"subscribed = {recipient_type.subscribed!r} must be a field of {recipient_type.model} itself.")
     return found
 
 

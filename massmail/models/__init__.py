@@ -1,4 +1,4 @@
-"""The tables. Who writes which column is said in the modules that write: see `massmail.outcomes` and `massmail.engine`."""
+"""The tables. Who writes which column is said by those who write: `massmail.outcomes`, `massmail.engine`."""
 
 from massmail.models.accounts import AccountDay, EmailAccount, Lane
 from massmail.models.inbound import InboundMessage

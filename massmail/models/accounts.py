@@ -36,9 +36,7 @@ class EmailAccount(models.Model):
         default=False,
         help_text=_("The owner's main account. It sends mailings to VIP recipients only."),
     )
-    massmail = models.BooleanField(
-        _("Massmail"), default=False, help_text=_("Use this account for mailings.")
-    )
+    massmail = models.BooleanField(_("Massmail"), default=False, help_text=_("Use this account for mailings."))
     do_import = models.BooleanField(
         _("do import"), default=False, help_text=_("Requests may be imported from this mailbox.")
     )
@@ -55,15 +53,11 @@ class EmailAccount(models.Model):
     imap_port = models.PositiveIntegerField(
         _("IMAP port"), default=993, validators=[MinValueValidator(1), MaxValueValidator(65535)]
     )
-    imap_security = models.CharField(
-        _("IMAP security"), max_length=10, choices=Security.choices, default=Security.SSL
-    )
+    imap_security = models.CharField(_("IMAP security"), max_length=10, choices=Security.choices, default=Security.SSL)
     imap_username = models.CharField(
         _("IMAP user name"), max_length=254, blank=True, help_text=_("Empty: as for SMTP.")
     )
-    imap_password = SecretField(
-        _("IMAP password"), blank=True, default="", help_text=_("Empty: as for SMTP.")
-    )
+    imap_password = SecretField(_("IMAP password"), blank=True, default="", help_text=_("Empty: as for SMTP."))
     imap_cursor = models.JSONField(_("IMAP cursor"), default=dict, blank=True, editable=False)
     emails_per_day = models.PositiveIntegerField(
         _("emails per day"),
@@ -138,7 +132,7 @@ class Lane(models.Model):
 
 
 class AccountDay(models.Model):
-    """What an account used of its quota on a day of the settings' time zone. Written only by `massmail.engine.claims`."""
+    """What an account used of its quota on a day of the settings' time zone. Written by `massmail.engine.claims`."""
 
     account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="days", verbose_name=_("account"))
     date = models.DateField(_("date"))
@@ -147,9 +141,7 @@ class AccountDay(models.Model):
     class Meta:
         verbose_name = _("account's day")
         verbose_name_plural = _("account's days")
-        constraints = [
-            models.UniqueConstraint(fields=["account", "date"], name="massmail_one_ledger_per_day")
-        ]
+        constraints = [models.UniqueConstraint(fields=["account", "date"], name="massmail_one_ledger_per_day")]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.date}: {self.used}"

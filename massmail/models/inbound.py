@@ -13,9 +13,7 @@ from massmail.models.mailings import Delivery
 class InboundMessage(models.Model):
     """The raw facts of a fetched mail: stored first, judged later, each once. Written only by `massmail.inbound`."""
 
-    account = models.ForeignKey(
-        EmailAccount, models.CASCADE, related_name="inbound", verbose_name=_("account")
-    )
+    account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="inbound", verbose_name=_("account"))
     folder = models.CharField(_("folder"), max_length=200)
     uid_validity = models.BigIntegerField(_("UIDVALIDITY"))
     uid = models.BigIntegerField(_("UID"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -18,8 +19,8 @@ from massmail.models.messages import Message, MessageVersion
 class Mailing(models.Model):
     """One message to a set of recipients.
 
-    `owner`, `content_type` and `total` are written once by `massmail.audience`; `status`, `version` and the times only by
-    `massmail.engine.lifecycle`; `name`, `message` and `start_at` by people, on the mailing's page.
+    `owner`, `content_type` and `total` are written once by `massmail.audience`; `status`, `version` and the times
+    only by `massmail.engine.lifecycle`; `name`, `message` and `start_at` by people, on the mailing's page.
     """
 
     owner = models.ForeignKey(
@@ -56,6 +57,9 @@ class Mailing(models.Model):
         related_name="children",
         verbose_name=_("made from"),
     )
+    pause_reason = models.TextField(
+        _("reason of the pause"), blank=True, editable=False, help_text=_("Filled in when the app pauses it by itself.")
+    )
     filters = models.JSONField(
         _("filters"),
         default=dict,
@@ -72,9 +76,7 @@ class Mailing(models.Model):
         verbose_name = _("mailing")
         verbose_name_plural = _("mailings")
         ordering = ["-id"]
-        permissions = [
-            ("view_all", _("Can view the mailings, messages, signatures and accounts of all managers"))
-        ]
+        permissions = [("view_all", _("Can view the mailings, messages, signatures and accounts of all managers"))]
         indexes = [models.Index(fields=["owner", "status"], name="massmail_mailing_owner")]
         constraints = [
             models.CheckConstraint(
@@ -110,9 +112,7 @@ class Delivery(models.Model):
     lane = models.ForeignKey(
         Lane, models.SET_NULL, null=True, blank=True, db_index=False, related_name="+", verbose_name=_("lane")
     )
-    status = models.CharField(
-        _("status"), max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED
-    )
+    status = models.CharField(_("status"), max_length=10, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
     reason = models.CharField(_("reason"), max_length=30, blank=True)
     reply = models.TextField(_("the server's words"), blank=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
@@ -127,7 +127,7 @@ class Delivery(models.Model):
         related_name="+",
         verbose_name=_("message as sent"),
     )
-    values = models.JSONField(_("values filled in"), null=True, blank=True)
+    values = models.JSONField(_("values filled in"), encoder=DjangoJSONEncoder, null=True, blank=True)
     sending_at = models.DateTimeField(_("sending at"), null=True, blank=True)
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     bounced_at = models.DateTimeField(_("bounced at"), null=True, blank=True)
@@ -152,7 +152,8 @@ class Delivery(models.Model):
             ),
         ]
         indexes = [
-            # The claim's index begins with the mailing: a million queued rows of a paused one cost an active one nothing.
+            # The claim's index begins with the mailing: a million queued rows of a paused one cost an active one
+            # nothing.
             models.Index(fields=["mailing", "account", "status", "id"], name="massmail_claim"),
             models.Index(fields=["object_id"], name="massmail_delivery_object"),
             models.Index(fields=["lane"], condition=Q(status="sending"), name="massmail_sending"),
@@ -192,9 +193,7 @@ class Tally(models.Model):
     mailing = models.ForeignKey(
         Mailing, models.CASCADE, db_index=False, related_name="tallies", verbose_name=_("mailing")
     )
-    lane = models.ForeignKey(
-        Lane, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("lane")
-    )
+    lane = models.ForeignKey(Lane, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("lane"))
     day = models.DateField(_("day"))
     sent = models.IntegerField(_("sent"), default=0)
     failed = models.IntegerField(_("failed"), default=0)

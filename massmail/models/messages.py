@@ -17,9 +17,7 @@ class Signature(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="massmail_signatures", verbose_name=_("owner")
     )
     name = models.CharField(_("name"), max_length=100)
-    type = models.CharField(
-        _("type"), max_length=10, choices=SignatureType.choices, default=SignatureType.HTML
-    )
+    type = models.CharField(_("type"), max_length=10, choices=SignatureType.choices, default=SignatureType.HTML)
     content = models.TextField(_("content"))
     default = models.BooleanField(
         _("default"),
@@ -83,9 +81,7 @@ class Message(models.Model):
 
 
 class Attachment(models.Model):
-    message = models.ForeignKey(
-        Message, models.CASCADE, related_name="attachments", verbose_name=_("message")
-    )
+    message = models.ForeignKey(Message, models.CASCADE, related_name="attachments", verbose_name=_("message"))
     name = models.CharField(_("file name"), max_length=200)
     file = models.FileField(_("file"), upload_to="massmail/attachments/%Y/%m/")
     mime_type = models.CharField(_("MIME type"), max_length=100, default="application/octet-stream")
@@ -135,9 +131,7 @@ class Image(models.Model):
 class MessageVersion(models.Model):
     """A message frozen for sending. Immutable: a changed message gets another version."""
 
-    message = models.ForeignKey(
-        Message, models.SET_NULL, null=True, related_name="versions", verbose_name=_("message")
-    )
+    message = models.ForeignKey(Message, models.SET_NULL, null=True, related_name="versions", verbose_name=_("message"))
     digest = models.CharField(_("digest"), max_length=64, help_text=_("SHA-256 of everything below."))
     subject = models.CharField(_("subject"), max_length=250)
     html = models.TextField(_("HTML, CSS inlined"))
@@ -147,9 +141,7 @@ class MessageVersion(models.Model):
     class Meta:
         verbose_name = _("message version")
         verbose_name_plural = _("message versions")
-        constraints = [
-            models.UniqueConstraint(fields=["message", "digest"], name="massmail_one_version_per_digest")
-        ]
+        constraints = [models.UniqueConstraint(fields=["message", "digest"], name="massmail_one_version_per_digest")]
 
     def __str__(self) -> str:
         return f"{self.subject} ({self.digest[:8]})"
@@ -163,9 +155,7 @@ class MessageVersion(models.Model):
 class VersionFile(models.Model):
     """A file of a frozen message: the bytes themselves, so that a replaced upload changes nothing under way."""
 
-    version = models.ForeignKey(
-        MessageVersion, models.CASCADE, related_name="files", verbose_name=_("message version")
-    )
+    version = models.ForeignKey(MessageVersion, models.CASCADE, related_name="files", verbose_name=_("message version"))
     name = models.CharField(_("file name"), max_length=200)
     mime_type = models.CharField(_("MIME type"), max_length=100)
     content_id = models.CharField(

@@ -8,7 +8,6 @@ from django.utils.translation import gettext_lazy as _
 
 from massmail.choices import SuppressionReason
 from massmail.models.accounts import EmailAccount
-from massmail.tokens import new_token
 
 
 class Recipient(models.Model):
@@ -18,9 +17,7 @@ class Recipient(models.Model):
     `massmail.engine.lanes`. No foreign key leads to the host object: links and opt-outs outlive it.
     """
 
-    content_type = models.ForeignKey(
-        ContentType, models.CASCADE, related_name="+", verbose_name=_("recipient type")
-    )
+    content_type = models.ForeignKey(ContentType, models.CASCADE, related_name="+", verbose_name=_("recipient type"))
     object_id = models.CharField(_("object id"), max_length=64)
     account = models.ForeignKey(
         EmailAccount,
@@ -33,7 +30,15 @@ class Recipient(models.Model):
     )
     vip = models.BooleanField(_("VIP"), default=False, help_text=_("Served by the owner's main account."))
     subscribed = models.BooleanField(_("subscribed"), default=True)
-    token = models.CharField(_("token"), max_length=32, unique=True, default=new_token, editable=False)
+    token = models.CharField(
+        _("token"),
+        max_length=32,
+        unique=True,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("For links. Made when the recipient is first given to an account."),
+    )
     addresses = models.JSONField(
         _("addresses"),
         default=list,
@@ -46,9 +51,7 @@ class Recipient(models.Model):
         verbose_name = _("recipient")
         verbose_name_plural = _("recipients")
         constraints = [
-            models.UniqueConstraint(
-                fields=["content_type", "object_id"], name="massmail_one_recipient_per_object"
-            )
+            models.UniqueConstraint(fields=["content_type", "object_id"], name="massmail_one_recipient_per_object")
         ]
 
     def __str__(self) -> str:

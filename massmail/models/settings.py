@@ -25,9 +25,7 @@ def default_working_days() -> list[int]:
 
 def validate_time_zone(name: str) -> None:
     if name not in available_timezones():
-        raise ValidationError(
-            _("“%(name)s” is not a time zone; an example is Europe/Berlin."), params={"name": name}
-        )
+        raise ValidationError(_("“%(name)s” is not a time zone; an example is Europe/Berlin."), params={"name": name})
 
 
 def validate_working_days(days: Any) -> None:
@@ -47,15 +45,11 @@ class MassmailSettings(models.Model):
     use_business_time = models.BooleanField(
         _("Use working hours"),
         default=False,
-        help_text=_(
-            "Send only in the hours and on the days below. Friday, Saturday and Sunday are off unless ticked."
-        ),
+        help_text=_("Send only in the hours and on the days below. Friday, Saturday and Sunday are off unless ticked."),
     )
     business_time_start = models.TimeField(_("start of working hours"), default=datetime.time(8, 30))
     business_time_end = models.TimeField(_("end of working hours"), default=datetime.time(17, 30))
-    working_days = models.JSONField(
-        _("working days"), default=default_working_days, validators=[validate_working_days]
-    )
+    working_days = models.JSONField(_("working days"), default=default_working_days, validators=[validate_working_days])
     time_zone = models.CharField(
         _("time zone"),
         max_length=64,
@@ -109,11 +103,7 @@ class MassmailSettings(models.Model):
 
     def clean(self) -> None:
         errors = {}
-        if (
-            self.business_time_start
-            and self.business_time_end
-            and self.business_time_start >= self.business_time_end
-        ):
+        if self.business_time_start and self.business_time_end and self.business_time_start >= self.business_time_end:
             errors["business_time_end"] = _("The end of working hours must come after their start.")
         if self.gap_min is not None and self.gap_max is not None and self.gap_min > self.gap_max:
             errors["gap_max"] = _("The longest gap can't be shorter than the shortest gap.")

@@ -1,0 +1,63 @@
+"""The work of beat and workers in one process, on the real clock or on a simulated one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+from django.utils import timezone
+
+from massmail.choices import HoldReason, MailingStatus
+from massmail.engine import holds, lanes
+from massmail.engine.run import run_lane, tick
+from massmail.models import EmailAccount, Mailing, MassmailSettings
+
+
+class SimulatedClock:
+    """A clock that stands still until somebody waits."""
+
+    def __init__(self, start: dt.datetime) -> None:
+        self.now = start
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def wait_until(self, moment: dt.datetime) -> None:
+        self.now = max(self.now, moment)
+
+
+class RealClock:
+    def __call__(self) -> dt.datetime:
+        return timezone.now()
+
+    def wait_until(self, moment: dt.datetime) -> None:
+        time.sleep(max(0.0, (moment - timezone.now()).total_seconds()))
+
+
+def run(*, clock: SimulatedClock | RealClock, until_idle: bool, ignore_hours: bool = False) -> int:
+    """Do what beat and workers do, in this process; return how many mails were handed to servers.
+
+    One round: every account that may speak does so once. With `until_idle`, round after round, waiting out the gaps
+    between mails, until nothing may leave before working hours, quotas, holds or retries allow it.
+    """
+    spoken = 0
+    while True:
+        speakers = tick(clock=clock, ignore_hours=ignore_hours)
+        spoken += sum(run_lane(account_id, clock=clock, ignore_hours=ignore_hours) for account_id in speakers)
+        if not until_idle:
+            return spoken
+        if not speakers:
+            moment = _next_gap(clock(), ignore_hours=ignore_hours)
+            if moment is None:
+                return spoken
+            clock.wait_until(moment)
+
+
+def _next_gap(now: dt.datetime, *, ignore_hours: bool) -> dt.datetime | None:
+    """Return when the first of the accounts with work that only leave a gap may speak again."""
+    active = list(Mailing.objects.filter(status=MailingStatus.ACTIVE))
+    speakers = {key for queued in lanes.work(active, now=now).values() for key, is_due in queued.items() if is_due}
+    accounts = list(EmailAccount.objects.filter(pk__in=speakers - {None}))
+    found = holds.account_holds(accounts, now=now, settings=MassmailSettings.load(), ignore_hours=ignore_hours)
+    gaps = [hold.until for hold in found.values() if hold and hold.reason is HoldReason.GAP and hold.until]
+    return min(gaps, default=None)

@@ -1,0 +1,24 @@
+"""Accounts on hold: the provider said no to the account, and nobody's delivery fails for it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from massmail.choices import AuditAction
+from massmail.models import EmailAccount
+from massmail.models.mailings import audit
+
+
+def hold_account(account: EmailAccount, reason: str, *, until: dt.datetime | None = None) -> None:
+    """Put `account` on hold until the moment `until`, or until somebody releases it."""
+    EmailAccount.objects.filter(pk=account.pk).update(hold_reason=reason, held_until=until)
+    account.hold_reason, account.held_until = reason, until
+    audit(AuditAction.ACCOUNT_HELD, by=None, account=account, text=reason)
+
+
+def release_account(account: EmailAccount, *, by: Any) -> None:
+    """End the hold of `account`; no-op if there is none."""
+    if EmailAccount.objects.filter(pk=account.pk).exclude(hold_reason="").update(hold_reason="", held_until=None):
+        audit(AuditAction.ACCOUNT_RELEASED, by=by, account=account, text=account.hold_reason)
+    account.hold_reason, account.held_until = "", None

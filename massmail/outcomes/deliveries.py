@@ -1,0 +1,160 @@
+"""How deliveries end, and the sums that follow from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q, QuerySet, Sum
+
+from massmail.choices import DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
+from massmail.models import Delivery, Mailing, MassmailSettings, Tally
+from massmail.outcomes.replies import Verdict, classify
+from massmail.outcomes.standing import suppress
+from massmail.signals import delivery_sent
+from massmail.transport import Reply
+
+#: How long a delivery waits before its next attempt, by the number of attempts made; after the last it has failed.
+LADDER = tuple(dt.timedelta(minutes=minutes) for minutes in (15, 60, 240, 480, 1440, 2880))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a mailing stands, in deliveries; `sent_today` by the day of the settings' time zone."""
+
+    total: int
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    sent_today: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.sent + self.failed + self.skipped + self.unknown
+
+    @property
+    def to_go(self) -> int:
+        return self.total - self.done
+
+    @property
+    def percent(self) -> int:
+        """Rounded down, so that 100 means that nothing is left."""
+        return 100 * self.done // self.total if self.total else 0
+
+
+def progress(mailings: Iterable[Mailing], *, now: dt.datetime) -> dict[int, Progress]:
+    """Return the progress of `mailings` by primary key, in two queries whatever their number and size."""
+    today = now.astimezone(MassmailSettings.load().zone).date()
+    mailings = list(mailings)
+    counts = ("sent", "failed", "skipped", "unknown")
+    sums = {f"mm_{name}": Sum(name) for name in counts} | {"mm_sent_today": Sum("sent", filter=Q(day=today))}
+    rows = Tally.objects.filter(mailing__in=mailings).values("mailing_id").annotate(**sums)
+    found = {row["mailing_id"]: {name.removeprefix("mm_"): row[name] or 0 for name in sums} for row in rows}
+    return {mailing.pk: Progress(total=mailing.total, **found.get(mailing.pk, {})) for mailing in mailings}
+
+
+def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) -> Verdict:
+    """Write what became of `delivery`, which is `sending`, after the server's `reply`; return what it means.
+
+    One transaction. What is the server's, the account's or the message's trouble puts the delivery back into the
+    queue without counting an attempt. A delivery given up as `unknown` in the meantime takes a late answer all the
+    same.
+    """
+    verdict = classify(reply)
+    with transaction.atomic():
+        match verdict.ending:
+            case Ending.SENT:
+                _sent(delivery, reply, now, day)
+            case Ending.REFUSED:
+                _end(delivery, DeliveryStatus.FAILED, verdict.reason, day, reply=reply.text)
+                if verdict.suppress:
+                    suppress(delivery.address, SuppressionReason.BOUNCED, source=f"{delivery.message_id}: {reply}")
+            case Ending.UNKNOWN:
+                _end(delivery, DeliveryStatus.UNKNOWN, verdict.reason, day, reply=reply.text)
+            case Ending.RETRY:
+                _retry(delivery, verdict, reply, now, day)
+            case _:
+                requeue(delivery, reply=reply.text)
+    return verdict
+
+
+def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date) -> None:
+    known = _under_way(delivery).values_list("status", flat=True).first()
+    if _move(_under_way(delivery), DeliveryStatus.SENT, "", reply=reply.text, sent_at=now):
+        _count(delivery, day, sent=1, unknown=-1 if known == DeliveryStatus.UNKNOWN else 0)
+        delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
+        transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
+
+
+def _under_way(delivery: Delivery) -> QuerySet[Delivery]:
+    """Return the row if it still stands for the attempt with this Message-ID, whatever others made of it."""
+    return Delivery.objects.filter(
+        pk=delivery.pk,
+        message_id=delivery.message_id,
+        status__in=[DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN],
+    )
+
+
+def _retry(delivery: Delivery, verdict: Verdict, reply: Reply, now: dt.datetime, day: dt.date) -> None:
+    attempts = delivery.attempts + 1
+    if attempts > len(LADDER):
+        _end(delivery, DeliveryStatus.FAILED, verdict.reason, day, reply=reply.text, attempts=attempts)
+        return
+    requeue(delivery, reply=reply.text, attempts=attempts, not_before=now + LADDER[attempts - 1])
+
+
+def requeue(delivery: Delivery, *, reply: str = "", **fields: object) -> bool:
+    """Put a delivery back into the queue that is `sending` and of which the server provably has nothing."""
+    return _move(_sending(delivery), DeliveryStatus.QUEUED, "", reply=reply, lane=None, sending_at=None, **fields)
+
+
+def skip(delivery: Delivery, reason: Exclusion, *, day: dt.date, reply: str = "") -> bool:
+    """End a queued delivery whose recipient may not be mailed any more."""
+    queued = Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.QUEUED)
+    with transaction.atomic():
+        moved = _move(queued, DeliveryStatus.SKIPPED, reason, reply=reply)
+        if moved:
+            _count(delivery, day, skipped=1)
+    return moved
+
+
+def doubt(deliveries: QuerySet[Delivery], *, day: dt.date) -> int:
+    """Call `deliveries` unknown: they are `sending`, and the worker that knew more is gone. Returns how many."""
+    count = 0
+    for delivery in deliveries.filter(status=DeliveryStatus.SENDING):
+        with transaction.atomic():
+            count += _end(delivery, DeliveryStatus.UNKNOWN, Failure.INTERRUPTED, day)
+    return count
+
+
+def _sending(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(pk=delivery.pk, message_id=delivery.message_id, status=DeliveryStatus.SENDING)
+
+
+def _end(delivery: Delivery, status: DeliveryStatus, reason: str, day: dt.date, **fields: object) -> bool:
+    moved = _move(_sending(delivery), status, reason, **fields)
+    if moved:
+        _count(delivery, day, **{status.value: 1})
+    return moved
+
+
+def _move(queryset: QuerySet[Delivery], status: DeliveryStatus, reason: str, **fields: object) -> bool:
+    return bool(queryset.update(status=status, reason=reason, **fields))
+
+
+def _count(delivery: Delivery, day: dt.date, **changes: int) -> None:
+    """Add `changes` to the tally of the delivery's mailing, lane and `day`."""
+    key = {"mailing_id": delivery.mailing_id, "lane_id": delivery.lane_id, "day": day}
+    row = Tally.objects.filter(**key)
+    added = {name: F(name) + change for name, change in changes.items() if change}
+    if row.update(**added):
+        return
+    try:
+        with transaction.atomic():
+            Tally.objects.create(**key, **changes)
+    except IntegrityError:  # another process made the row, or the lane was deleted
+        if not row.update(**added):
+            Tally.objects.create(**{**key, "lane_id": None}, **changes)

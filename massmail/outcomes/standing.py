@@ -1,0 +1,93 @@
+"""The standing of recipients: VIP or not, subscribed or not, addresses that get no more mail.
+
+Three places may say no: the address's suppression, the recipient, the host's own flag. Any "no" wins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import models, transaction
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from massmail.choices import DeliveryStatus, SuppressionReason
+from massmail.models import Delivery, Recipient, Suppression
+from massmail.models.bulk import insert_select
+from massmail.recipient_types import RecipientType, recipient_types, type_for
+from massmail.signals import address_suppressed
+
+
+def mark_vip(recipients: QuerySet[Any], *, vip: bool) -> int:
+    """Mark the host objects in `recipients` as VIP, or not, in three statements; return how many rows changed."""
+    recipient_type = type_for(recipients.model)
+    content_type = ContentType.objects.get_for_model(recipient_type.model_class)
+    objects = with_object_id(recipient_type.model_class._default_manager.filter(pk__in=recipients.values("pk")))
+    known = Recipient.objects.filter(content_type=content_type, object_id__in=objects.values("mm_object_id"))
+    with transaction.atomic():
+        changed = known.exclude(vip=vip).update(vip=vip)
+        if vip:
+            changed += insert_select(
+                Recipient,
+                objects.order_by(),
+                columns={"object_id": "mm_object_id"},
+                constants={
+                    "content_type_id": content_type.pk,
+                    "vip": True,
+                    "subscribed": True,
+                    "addresses": Value([], models.JSONField()),
+                },
+            )
+    return changed
+
+
+def with_object_id(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Annotate host objects with their key as the text that `Recipient` and `Delivery` keep."""
+    return queryset.annotate(mm_object_id=Cast("pk", models.CharField(max_length=64)))
+
+
+def suppress(address: str, reason: SuppressionReason, *, source: str) -> bool:
+    """Put `address` (normalised) on the suppression list; False if it was there already. The first reason stays."""
+    _row, created = Suppression.objects.get_or_create(address=address, defaults={"reason": reason, "source": source})
+    if created:
+        transaction.on_commit(lambda: address_suppressed.send_robust(Suppression, address=address, reason=reason))
+    return created
+
+
+@transaction.atomic
+def unsubscribe(recipient: Recipient, address: str, *, source: str) -> None:
+    """Carry out that `recipient` wants no more mail at `address` (normalised). Doing it twice changes nothing.
+
+    The address is suppressed, the recipient and every host object with that address are unsubscribed, the host's own
+    flags follow, and the last mail sent there notes when it happened.
+    """
+    suppress(address, SuppressionReason.UNSUBSCRIBED, source=source)
+    Recipient.objects.filter(pk=recipient.pk).update(subscribed=False)
+    for recipient_type in recipient_types():
+        _unsubscribe_objects(recipient_type, address)
+    model = recipient.content_type.model_class()
+    if model is not None:
+        recipient_type = type_for(model)
+        own = recipient_type.model_class._default_manager.filter(pk=recipient_type.to_pk(recipient.object_id))
+        recipient_type.set_subscribed(own, False)
+    last = (
+        Delivery.objects.filter(object_id=recipient.object_id, address=address, status=DeliveryStatus.SENT)
+        .filter(mailing__content_type=recipient.content_type)
+        .order_by("-sent_at")
+        .first()
+    )
+    if last is not None and last.unsubscribed_at is None:
+        Delivery.objects.filter(pk=last.pk).update(unsubscribed_at=timezone.now())
+
+
+def _unsubscribe_objects(recipient_type: RecipientType, address: str) -> None:
+    """Unsubscribe the objects whose one address is `address`; an object with several keeps the others."""
+    objects = recipient_type.model_class._default_manager.filter(**{f"{recipient_type.email}__iexact": address})
+    content_type = ContentType.objects.get_for_model(recipient_type.model_class)
+    ids = with_object_id(objects).values("mm_object_id")
+    Recipient.objects.filter(content_type=content_type, object_id__in=ids).update(subscribed=False)
+    recipient_type.set_subscribed(
+        recipient_type.model_class._default_manager.filter(pk__in=objects.values("pk")), False
+    )
