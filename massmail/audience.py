@@ -60,7 +60,9 @@ def parse_address(text: str) -> Address | None:
     if typed.endswith(">") and "<" in typed:
         typed = typed[typed.rindex("<") + 1 : -1].strip()
     try:
-        found = validate_email(typed, check_deliverability=False, allow_quoted_local=True, test_environment=True)
+        found = validate_email(
+            typed, check_deliverability=False, allow_quoted_local=True, test_environment=True, strict=True
+        )
     except EmailNotValidError:
         return None
     if not re.search(r"\.[^.]*[a-z][^.]*$", found.ascii_domain, re.IGNORECASE):
@@ -100,7 +102,7 @@ def sole_owner(recipients: QuerySet[Any]) -> Any:
             _("The selected recipients belong to several owners. Select those of one owner, with the filter “owner”.")
         )
     user_model = Mailing._meta.get_field("owner").related_model
-    return user_model._default_manager.get(pk=found[0])  # type: ignore[union-attr]
+    return user_model._default_manager.get(pk=found[0])
 
 
 @transaction.atomic

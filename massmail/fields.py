@@ -31,7 +31,7 @@ def _derived(secret: str) -> bytes:
 def keyring() -> MultiFernet:
     """Return the keys in force: `MASSMAIL_FIELD_KEYS`, or else keys derived from `SECRET_KEY` and its fallbacks."""
     keys = [key.encode() for key in conf.field_keys]
-    keys = keys or [_derived(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    keys = keys or [_derived(secret) for secret in (settings.SECRET_KEY, *map(str, settings.SECRET_KEY_FALLBACKS))]
     return MultiFernet([Fernet(key) for key in keys])
 
 

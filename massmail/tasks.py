@@ -13,7 +13,7 @@ def tick() -> None:
     """Find the accounts that may speak now, and ring for each."""
     for account_id in run.tick():
         # It expires, so that rings do not pile up while no worker is free.
-        run_lane.apply_async(args=[account_id], expires=max(30, 3 * conf.tick_seconds))
+        run_lane.apply_async(args=(account_id,), expires=max(30, 3 * conf.tick_seconds))
 
 
 @shared_task(name="massmail.run_lane", ignore_result=True)

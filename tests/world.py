@@ -58,7 +58,7 @@ def contacts(owner: Any, number: int = 1, *, prefix: str = "person", **fields: A
                     "creation_date": TODAY,
                     "first_name": f"First{n}",
                     "last_name": f"Last{n}",
-                    "email": f"{prefix}{n}@{owner.username}.example",
+                    "email": f"{prefix}{n}@{owner.username if owner else 'nobody'}.example",
                 }
                 | fields
             )

@@ -1,0 +1,29 @@
+"""Messages from an author's template to the bytes that are sent.
+
+`prepare` does once per message what can be done once, `render` the rest for each recipient; `freeze` and `thaw` keep a
+prepared message as rows. `check` tells a form everything that is wrong. Nothing here sends, and only `freeze` writes:
+`MessageVersion` and `VersionFile` have no other writer.
+"""
+
+from massmail.composing.freezing import freeze, thaw
+from massmail.composing.preparing import check, prepare, variables_used
+from massmail.composing.rendering import new_message_id, preview, render, with_pictures
+from massmail.composing.types import Envelope, File, Links, Prepared, Rendered, Sender
+
+__all__ = [
+    "Envelope",
+    "File",
+    "Links",
+    "Prepared",
+    "Rendered",
+    "Sender",
+    "check",
+    "freeze",
+    "new_message_id",
+    "prepare",
+    "preview",
+    "render",
+    "thaw",
+    "variables_used",
+    "with_pictures",
+]

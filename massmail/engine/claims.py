@@ -197,7 +197,7 @@ def claim(
     return True
 
 
-def _still(candidate: Candidate, account: EmailAccount, lease: Lease, now: dt.datetime) -> list[Exists | Q]:
+def _still(candidate: Candidate, account: EmailAccount, lease: Lease, now: dt.datetime) -> list[Any]:
     """The conditions under which what was read ahead still holds."""
     delivery, recipient, recipient_type = candidate.delivery, candidate.recipient, candidate.recipient_type
     mailing = delivery.mailing

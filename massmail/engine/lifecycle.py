@@ -97,6 +97,7 @@ def start(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Maili
         row = _locked(mailing, by, MailingStatus.DRAFT)
         for hold in obstacles(row, now=now):
             raise LifecycleError(f"{hold.detail} {hold.remedy}".strip(), reason=hold.reason)
+        assert row.message is not None  # noqa: S101  its absence is an obstacle
         row.version = freeze(row.message)
         row.started_at = now
         _move(row, MailingStatus.ACTIVE, "version", "started_at")
@@ -150,8 +151,8 @@ def finish(*, now: dt.datetime) -> int:
 
 def _locked(mailing: Mailing, by: Any, *allowed: MailingStatus) -> Mailing:
     """Return the mailing's row, locked, if `by` may move it and it is in one of the `allowed` statuses."""
-    row = Mailing.objects.select_for_update(of=("self",)).select_related("owner", "message", "content_type")
-    row = row.get(pk=mailing.pk)
+    rows = Mailing.objects.select_for_update(of=("self",)).select_related("owner", "message", "content_type")
+    row = rows.get(pk=mailing.pk)
     if by is not None and by != row.owner and not by.is_superuser:
         raise LifecycleError(_("Only its owner can start, pause, resume or cancel the mailing “%s”.") % row)
     if row.status not in allowed:

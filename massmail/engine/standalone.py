@@ -56,8 +56,8 @@ def run(*, clock: SimulatedClock | RealClock, until_idle: bool, ignore_hours: bo
 def _next_gap(now: dt.datetime, *, ignore_hours: bool) -> dt.datetime | None:
     """Return when the first of the accounts with work that only leave a gap may speak again."""
     active = list(Mailing.objects.filter(status=MailingStatus.ACTIVE))
-    speakers = {key for queued in lanes.work(active, now=now).values() for key, is_due in queued.items() if is_due}
-    accounts = list(EmailAccount.objects.filter(pk__in=speakers - {None}))
+    speakers = {key for queued in lanes.work(active, now=now).values() for key, due in queued.items() if key and due}
+    accounts = list(EmailAccount.objects.filter(pk__in=speakers))
     found = holds.account_holds(accounts, now=now, settings=MassmailSettings.load(), ignore_hours=ignore_hours)
     gaps = [hold.until for hold in found.values() if hold and hold.reason is HoldReason.GAP and hold.until]
     return min(gaps, default=None)

@@ -50,9 +50,15 @@ def progress(mailings: Iterable[Mailing], *, now: dt.datetime) -> dict[int, Prog
     today = now.astimezone(MassmailSettings.load().zone).date()
     mailings = list(mailings)
     counts = ("sent", "failed", "skipped", "unknown")
-    sums = {f"mm_{name}": Sum(name) for name in counts} | {"mm_sent_today": Sum("sent", filter=Q(day=today))}
-    rows = Tally.objects.filter(mailing__in=mailings).values("mailing_id").annotate(**sums)
-    found = {row["mailing_id"]: {name.removeprefix("mm_"): row[name] or 0 for name in sums} for row in rows}
+    sums = {f"mm_{name}": Sum(name) for name in counts} | {"mm_sent_today": Sum("sent", filter=Q(day=today), default=0)}
+    rows = (
+        Tally.objects.filter(mailing__in=mailings)
+        .values("mailing_id")
+        .annotate(**sums)
+        .values_list("mailing_id", *sums)
+    )
+    names = [name.removeprefix("mm_") for name in sums]
+    found = {key: dict(zip(names, numbers, strict=True)) for key, *numbers in rows}
     return {mailing.pk: Progress(total=mailing.total, **found.get(mailing.pk, {})) for mailing in mailings}
 
 

@@ -347,7 +347,7 @@ def test_hours__closing_time_ends_a_run(alice, outbox):
     mailing = world.started(alice)
     send("2026-11-23 17:25")
     assert len(outbox) == 5
-    last = mailing.deliveries.order_by("-sent_at").first()
+    last = mailing.deliveries.filter(status="sent").latest("sent_at")
     assert last.sent_at == world.berlin("2026-11-23 17:29")
 
 

@@ -1,0 +1,191 @@
+"""The HTML of a message, once: one document of content, signature and preheader, with the CSS inlined by premailer."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+from xml.dom import DOMException
+
+import cssutils
+from cssselect import SelectorError
+from django.utils.html import escape, linebreaks
+from django.utils.translation import gettext as _
+from lxml import etree
+from lxml import html as lxml_html
+from premailer import Premailer
+from premailer.premailer import PremailerError
+
+from massmail.composing.masking import Mask
+from massmail.exceptions import CompositionError
+
+#: Characters of content with a style sheet: premailer takes seconds for thousands of rules on hundreds of elements.
+MAX_STYLED = 200_000
+
+_PAGE = '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>%s</body></html>'
+_PREHEADER = "display:none; max-height:0; overflow:hidden; mso-hide:all"
+_HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+_CSS_NOISE = re.compile(r"/\*.*?\*/|\"[^\"\n]*\"|'[^'\n]*'", re.DOTALL)
+_AT_RULE = re.compile(r"@(?!media\b|charset\b)[\w\\-]*", re.IGNORECASE)
+
+
+class OfflinePremailer(Premailer):
+    """Premailer that fetches nothing: by itself it follows `<link>` and, even with `allow_network=False`, `@import`."""
+
+    def _parse_css_string(self, css_body: str, validate: bool = True) -> Any:
+        parser = cssutils.CSSParser(
+            loglevel=logging.CRITICAL,
+            raiseExceptions=False,
+            validate=validate,
+            fetcher=lambda url: ("utf-8", b""),
+        )
+        return parser.parseString(css_body)
+
+    def _load_external(self, url: str) -> str:
+        raise ValueError(url)
+
+    def _load_external_url(self, url: str) -> str:
+        raise ValueError(url)
+
+
+def parse_document(content: str, *, field: str) -> Any:
+    """Return the root element of masked `content`, a fragment or a whole page; line numbers are kept.
+
+    Raises `CompositionError` for what is not HTML, and for style sheets from elsewhere or that would be lost.
+    """
+    if not re.search(r"<(?:html|body)\b", content, re.IGNORECASE):
+        # Without an explicit body the parser puts loose text, and tags with it, into paragraphs of its own.
+        content = _PAGE % content
+    # The parser drops what comes after these; without them it belongs to the body.
+    content = re.sub(r"</(?:body|html)\s*>", "", content, flags=re.IGNORECASE)
+    parser = lxml_html.HTMLParser(encoding="utf-8", default_doctype=False)
+    root = lxml_html.document_fromstring(content.encode(), parser=parser)
+    if root.find("body") is None or any(entry.level_name == "FATAL" for entry in parser.error_log):
+        raise CompositionError(
+            _("This is not a readable HTML page. Close its tags, and nest them less deeply."), field=field
+        )
+    _refuse_foreign_styles(root, field)
+    return root
+
+
+def _sheets(root: Any) -> list[Any]:
+    """The style sheets to be inlined."""
+    return [element for element in root.iter("style") if element.get("data-premailer") != "ignore"]
+
+
+def _refuse_foreign_styles(root: Any, field: str) -> None:
+    for element in root.iter("link"):
+        if "stylesheet" in element.get("rel", "").lower():
+            raise CompositionError(
+                _("Style sheets cannot be loaded from elsewhere (<link>). Paste their rules into a <style> element."),
+                field=field,
+                line=element.sourceline,
+            )
+    for element in _sheets(root):
+        rule = _AT_RULE.search(_CSS_NOISE.sub("", element.text or ""))
+        if rule:
+            raise CompositionError(
+                _(
+                    "The style rule %(rule)s cannot be worked in. Imports must be replaced by the rules themselves; "
+                    'others belong into a style element of their own: <style data-premailer="ignore">.'
+                )
+                % {"rule": rule[0]},
+                field=field,
+                line=element.sourceline,
+            )
+
+
+def add_signature(root: Any, signature: str) -> None:
+    """Append masked HTML, and the style sheets that come with it, before the end of the body."""
+    page = parse_document(signature, field="signature")
+    frame = lxml_html.Element("div")
+    frame.text = page.find("body").text
+    frame.extend([*page.iterfind("head/style"), *page.find("body")])
+    root.find("body").append(frame)
+
+
+def plain_signature(text: str) -> str:
+    """Return the masked plain text of a signature as HTML that looks the same."""
+    return linebreaks(escape(text))
+
+
+def add_preheader(root: Any, preheader: str) -> None:
+    """Make masked text the first thing in the body, unseen: inboxes show it after the subject."""
+    body = root.find("body")
+    element = lxml_html.Element("div", style=_PREHEADER)
+    element.text = preheader
+    element.tail, body.text = body.text, None
+    body.insert(0, element)
+
+
+def inline_styles(root: Any, mask: Mask) -> None:
+    """Move the rules of the style sheets into style attributes; what is for `@media` and `:hover` stays in the sheets.
+
+    Raises `CompositionError` where that can't be done once for all recipients.
+    """
+    if _sheets(root):
+        if len(etree.tostring(root, encoding="unicode")) > MAX_STYLED:
+            raise CompositionError(
+                _("Content with a style sheet may have 200 kB. Shorten it, or use style attributes.")
+            )
+        _refuse_conditional_classes(root, mask)
+        _run_premailer(root)
+    else:
+        for element in root.iter("style"):
+            element.attrib.pop("data-premailer", None)
+
+
+def _run_premailer(root: Any) -> None:
+    try:
+        OfflinePremailer(
+            root,
+            allow_network=False,
+            cache_css_parsing=False,
+            strip_important=False,
+            disable_validation=True,
+            cssutils_logging_level=logging.CRITICAL,
+            align_floating_images=False,
+        ).transform()
+    except (PremailerError, SelectorError, DOMException, ValueError, AssertionError) as error:
+        raise CompositionError(
+            _("The style sheet cannot be worked in: %(error)s. Correct or remove that rule.") % {"error": error}
+        ) from error
+
+
+def _refuse_conditional_classes(root: Any, mask: Mask) -> None:
+    """A class that a tag chooses for each recipient cannot be inlined once for all."""
+    for element in root.iter(etree.Element):
+        for name, value in element.attrib.items():
+            if mask.pattern.sub("", name) not in ("class", "id"):
+                continue
+            for tag in mask.find(name + value):
+                raise CompositionError(
+                    _(
+                        "The tag %(tag)s cannot choose a class or id. "
+                        "Choose between whole elements, each with a class of its own."
+                    )
+                    % {"tag": tag.source},
+                    field=tag.field,
+                    line=tag.line,
+                )
+
+
+def is_hidden(element: Any) -> bool:
+    return bool(_HIDDEN.search(element.get("style", "")))
+
+
+def has_unsubscribe_link(root: Any, mask: Mask) -> bool:
+    """Return whether each recipient gets a visible link with `{{ unsubscribe_url }}`, whatever the conditions."""
+    for link in root.iter("a", "area"):
+        if any(tag.is_unsubscribe and tag.certain for tag in mask.find(link.get("href", ""))) and not any(
+            map(is_hidden, (link, *link.iterancestors()))
+        ):
+            return True
+    return False
+
+
+def to_source(root: Any, mask: Mask) -> str:
+    """Return the document as a template source again."""
+    source = etree.tostring(root.getroottree(), method="html", encoding="unicode")
+    mask.verify(source)
+    return mask.restore(source)

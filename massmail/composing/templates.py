@@ -1,0 +1,190 @@
+"""Authors' templates: an engine of their own, with plain values only and errors that name the line."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.template import Engine, Library, Node, NodeList, Template, TemplateSyntaxError
+from django.template.base import FilterExpression, Lexer, Parser, Token, Variable
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+
+from massmail.composing.metering import MAX_SIZE, Metered, MeteredContext
+from massmail.exceptions import CompositionError
+
+#: How many blocks may stand in each other: rendering recurses.
+MAX_DEPTH = 20
+#: The variable that the app itself fills in.
+UNSUBSCRIBE = "unsubscribe_url"
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_BUILTINS = {"True", "False", "None"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A variable that a template takes from outside, at `line` of its source."""
+
+    name: str
+    line: int
+
+
+class SandboxEngine(Engine):
+    default_builtins = ["massmail.composing.sandbox"]
+
+    def __init__(self) -> None:
+        super().__init__(loaders=[])
+
+
+class SandboxParser(Parser):
+    """A parser that meters every node and notes which variables come from outside."""
+
+    def __init__(self, tokens: list[Token], builtins: list[Library]) -> None:
+        super().__init__(tokens, {}, builtins)
+        self.uses: list[Use] = []
+        self._scopes: list[set[str]] = [set(_BUILTINS)]
+        self._line = 1
+        self._depth = 0
+
+    def parse(self, parse_until: Any = None) -> NodeList:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise TemplateSyntaxError(_("Too many tags stand inside each other."))
+        nodelist = super().parse(parse_until)
+        self._depth -= 1
+        return nodelist
+
+    def next_token(self) -> Token:
+        token = super().next_token()
+        self._line = token.lineno or self._line
+        return token
+
+    def extend_nodelist(self, nodelist: NodeList, node: Node, token: Token) -> None:
+        super().extend_nodelist(nodelist, Metered(node), token)
+
+    def compile_filter(self, token: str) -> FilterExpression:
+        expression = super().compile_filter(token)
+        arguments = [argument for _function, pairs in expression.filters for is_name, argument in pairs if is_name]
+        for variable in (expression.var, *arguments):
+            if isinstance(variable, Variable) and variable.lookups:
+                self._note(variable.lookups[0])
+        return expression
+
+    def _note(self, name: str) -> None:
+        if not any(name in scope for scope in self._scopes):
+            self.uses.append(Use(name=name, line=self._line))
+
+    @contextmanager
+    def bound(self, names: set[str]) -> Iterator[None]:
+        """Within this block `names` are the template's own."""
+        self._scopes.append(names)
+        yield
+        self._scopes.pop()
+
+    def bind_result(self, token: Token) -> None:
+        """Note the name after the `as` of a tag such as `{% firstof a b as c %}`."""
+        bits = token.split_contents()
+        if len(bits) > 2 and bits[-2] == "as":
+            self._scopes[-1].add(bits[-1])
+
+    def invalid_block_tag(self, token: Token, command: str, parse_until: Any = None) -> None:
+        if command.startswith("end") or command in ("else", "elif", "empty"):
+            text = _("The tag {%% %(tag)s %%} has no beginning, or another tag before it has no end.")
+        else:
+            text = _("The tag {%% %(tag)s %%} cannot be used in messages. Remove it.")
+        raise self.error(token, text % {"tag": command})
+
+    def find_filter(self, filter_name: str) -> Any:
+        if filter_name not in self.filters:
+            raise TemplateSyntaxError(
+                _("The filter “%(filter)s” cannot be used in messages. Remove it.") % {"filter": filter_name}
+            )
+        return super().find_filter(filter_name)
+
+
+class SandboxTemplate(Template):
+    """A compiled source; `uses` are the variables it takes from outside, in their order."""
+
+    uses: tuple[Use, ...]
+
+    def compile_nodelist(self) -> NodeList:
+        parser = SandboxParser(Lexer(self.source).tokenize(), self.engine.template_builtins)
+        nodelist = parser.parse()
+        self.uses = tuple(parser.uses)
+        return nodelist
+
+
+@lru_cache(maxsize=1)
+def engine() -> SandboxEngine:
+    return SandboxEngine()
+
+
+def compile_source(source: str, *, field: str) -> SandboxTemplate:
+    """Return `source` compiled; raise `CompositionError` with its line where it is not allowed or not well-formed."""
+    if len(source) > MAX_SIZE:
+        raise CompositionError(_("This text is longer than 1 MB. Shorten it."), field=field)
+    control = _CONTROLS.search(source)
+    if control:
+        raise CompositionError(
+            _("There is a control character (U+%(code)04X) in this text. Delete it.") % {"code": ord(control[0])},
+            field=field,
+            line=source.count("\n", 0, control.start()) + 1,
+        )
+    try:
+        return SandboxTemplate(source, engine=engine())
+    except TemplateSyntaxError as error:
+        raise CompositionError(str(error), field=field, line=_line_of(error)) from error
+
+
+def _line_of(error: TemplateSyntaxError) -> int | None:
+    token = getattr(error, "token", None)
+    return token.lineno if token else None
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as data only: numbers, dates and clean text as they are, everything else as text.
+
+    Model objects, lazy translations and texts marked as safe all end up as `str`: nothing of the host's can be called
+    from a template, and everything is escaped.
+    """
+    if isinstance(value, str):
+        return clean(value)
+    if value is None or isinstance(value, int | float | Decimal | datetime.date | datetime.time):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """Return `text` as an exact `str` without control characters (but for tab and line ends) and lone surrogates."""
+    return _CONTROLS.sub("", str.__str__(text))
+
+
+def fill(template: SandboxTemplate, values: dict[str, Any], *, escape: bool, field: str = "content") -> str:
+    """Return `template` with `values` (plain ones) filled in; raise `CompositionError` where that fails."""
+    try:
+        return str.__str__(template.render(MeteredContext(values, autoescape=escape)))
+    except CompositionError as error:
+        raise CompositionError(str(error), field=field) from error
+    except (TemplateSyntaxError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise CompositionError(
+            _("The message could not be filled in for this recipient: %(error)s") % {"error": error}, field=field
+        ) from error
+
+
+@contextmanager
+def neutral_locale() -> Iterator[None]:
+    """Format numbers and dates as the project's settings say: a preview must not follow the language of who looks."""
+    with translation.override(settings.LANGUAGE_CODE), timezone.override(None):
+        yield

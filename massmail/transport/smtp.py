@@ -1,0 +1,324 @@
+"""Sending by SMTP, with the step of the conversation known whenever it breaks.
+
+smtplib raises the same exception for a connection lost at the greeting and for one lost after the final dot. The first
+may be tried again, the second must not; so every step runs under its own name here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from massmail.choices import Phase, Security
+from massmail.transport import login, wire
+from massmail.transport.base import Endpoint, Reply, TransportError
+from massmail.transport.session import Garbage, Session, readable
+
+logger = logging.getLogger(__name__)
+
+#: Seconds a server may take to answer the final dot (RFC 5321, 4.5.3.2.6); who hangs up sooner gets duplicates.
+DOT_TIMEOUT = 600.0
+#: Seconds for the answer to QUIT, which nobody needs.
+QUIT_TIMEOUT = 5.0
+
+# TLS alerts and certificates are somebody's configuration; a line cut in the middle of the handshake is the network.
+_CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
+
+
+class SMTPConnection:
+    """A session with an SMTP server; see `massmail.transport.base.Connection` for the contract.
+
+    `context_factory` makes the TLS context. The default verifies certificate and name against the system's
+    authorities, or those in the file that the environment variable SSL_CERT_FILE names.
+    """
+
+    context_factory: Callable[[], ssl.SSLContext] = staticmethod(ssl.create_default_context)
+    dot_timeout = DOT_TIMEOUT
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._session: Session | None = None
+        # False also while a message is on its way: an interrupt in the middle leaves nothing that may be used again.
+        self._ready = False
+
+    @property
+    def usable(self) -> bool:
+        return self._ready
+
+    def open(self) -> None:
+        """Connect, greet, encrypt, log in. Raises `TransportError`."""
+        self._hang_up()
+        self._refuse_clear_text_password()
+        try:
+            self._greet()
+            if self.endpoint.username:
+                self._log_in()
+        except BaseException:
+            self._hang_up()
+            raise
+        self._ready = True
+        logger.debug("Connected to %s:%s", self.endpoint.host, self.endpoint.port)
+
+    def deliver(self, *, sender: str, to: str, data: bytes) -> Reply:
+        """Offer the message; see `Connection.deliver`. Lines of `data` may end in any way: CRLF is sent."""
+        if not self._ready:
+            raise RuntimeError("deliver() on a connection that is not open.")
+        sender, to = wire.envelope_address(sender), wire.envelope_address(to)
+        text = wire.canonical(data)
+        unfit = self._unfit(sender, to, text)
+        if unfit is not None:
+            return unfit
+        self._ready = False
+        reply = self._transact(sender, to, text)
+        self._ready = reply.accepted or self._reset()
+        return reply
+
+    def close(self) -> None:
+        if self._ready:
+            with suppress(OSError, smtplib.SMTPException):
+                self._talk.sock.settimeout(min(QUIT_TIMEOUT, self.endpoint.timeout))
+                self._talk.say("QUIT")
+                self._talk.getreply()
+        self._hang_up()
+
+    # Opening
+
+    def _refuse_clear_text_password(self) -> None:
+        where = self.endpoint
+        if where.security == Security.NONE and where.password and not where.clear_text:
+            self._refuse(
+                Phase.AUTH,
+                _(
+                    "No password is sent without TLS. Choose STARTTLS or SSL/TLS for %(host)s, "
+                    "or add it to MASSMAIL_CLEAR_TEXT_HOSTS."
+                )
+                % {"host": where.host},
+            )
+
+    def _greet(self) -> None:
+        self._connect()
+        if self.endpoint.security == Security.SSL:
+            self._encrypt()
+        self._insist(self._hear(Phase.BANNER))
+        self._say_hello()
+        if self.endpoint.security == Security.STARTTLS:
+            if not self._talk.has_extn("starttls"):
+                self._refuse(Phase.STARTTLS, _("The server does not offer STARTTLS."))
+            self._insist(self._ask(Phase.STARTTLS, "STARTTLS"))
+            self._encrypt()
+            self._say_hello()
+
+    def _connect(self) -> None:
+        where = self.endpoint
+        try:
+            with self._step(Phase.CONNECT):
+                sock = socket.create_connection((where.host, where.port), where.timeout)
+                # The dot is a write of its own; it would wait for the acknowledgement of the text, often 40 ms.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except ValueError:  # a label over 63 letters, a NUL
+            self._refuse(Phase.CONNECT, _("“%(host)s” is not the name of a server.") % {"host": where.host})
+        self._session = Session(sock, name=wire.greeting_name(socket.gethostname(), sock.getsockname()[0]))
+
+    def _encrypt(self) -> None:
+        with self._step(Phase.STARTTLS):
+            try:
+                self._talk.encrypt(self.context_factory(), self.endpoint.host)
+            except _CUT_OFF:
+                raise
+            except ssl.SSLCertVerificationError as error:
+                why = {"why": error.verify_message}
+                self._refuse(Phase.STARTTLS, _("The server's certificate cannot be trusted: %(why)s") % why)
+            except ssl.SSLError as error:
+                self._refuse(Phase.STARTTLS, _("No TLS with this server: %(why)s") % {"why": error.reason or error})
+
+    def _say_hello(self) -> None:
+        with self._step(Phase.EHLO):
+            code, words = self._talk.ehlo()
+        self._insist(self._judge(Phase.EHLO, code, words))
+
+    def _log_in(self) -> None:
+        try:
+            reply = self._try_mechanisms()
+        except TransportError as error:
+            reply = error.reply
+        # A new exception: the frames of the old one hold the password, and error reports show the variables of frames.
+        self._insist(reply)
+
+    @sensitive_variables()
+    def _try_mechanisms(self) -> Reply:
+        mechanisms = login.in_common(self._talk.esmtp_features.get("auth", "").split())
+        if not mechanisms:
+            self._refuse(Phase.AUTH, _("The server offers no login with user name and password."))
+        for mechanism in mechanisms:
+            reply = self._authenticate(mechanism)
+            # 504 is about the mechanism (RFC 4954, 4). A refused password is not tried twice: it locks accounts.
+            if reply.code != 504:
+                break
+        return reply
+
+    @sensitive_variables()
+    def _authenticate(self, mechanism: str) -> Reply:
+        answers = login.MECHANISMS[mechanism](self.endpoint.username, self.endpoint.password)
+        reply = self._ask(Phase.AUTH, f"AUTH {mechanism}", 3)
+        for number, answer in enumerate(answers, 1):
+            if reply.code != 334:
+                break
+            with self._step(Phase.AUTH):
+                response = answer(_decoded(reply.text))
+            reply = self._ask(Phase.AUTH, base64.b64encode(response).decode(), 2 if number == len(answers) else 3)
+        return reply
+
+    # Delivering
+
+    def _unfit(self, sender: str, to: str, text: bytes) -> Reply | None:
+        """Return the refusal that an honest server would give to what it says it can't take."""
+        if not self._talk.has_extn("smtputf8"):
+            words = f"5.6.7 {_('The server takes no addresses with letters outside of ASCII.')}"  # RFC 6531, 3.5
+            for phase, address in ((Phase.MAIL, sender), (Phase.RCPT, to)):
+                if not address.isascii():
+                    return Reply(phase=phase, code=553, text=words, local=True)
+        if not text.isascii() and not self._talk.has_extn("8bitmime"):
+            words = f"5.6.3 {_('The server takes no messages with 8-bit text.')}"  # RFC 6152, 3
+            return Reply(phase=Phase.DATA, code=554, text=words, local=True)
+        return None
+
+    def _transact(self, sender: str, to: str, text: bytes) -> Reply:
+        """Run one mail transaction and return the reply that decided it."""
+        utf8 = not (sender.isascii() and to.isascii())
+        envelope = (
+            (Phase.MAIL, f"MAIL FROM:<{sender}>{self._parameters(text, utf8=utf8)}", 2),
+            (Phase.RCPT, f"RCPT TO:<{to}>", 2),
+            (Phase.DATA, "DATA", 3),
+        )
+        for phase, command, expected in envelope:
+            reply = self._ask(phase, command, expected)
+            if reply.refused:
+                return reply
+        self._send(text)
+        return self._await_verdict()
+
+    def _parameters(self, text: bytes, *, utf8: bool) -> str:
+        offered = self._talk.has_extn
+        parameters = [f"SIZE={len(text)}"] if offered("size") else []  # RFC 1870, without the added dots
+        if not text.isascii():
+            parameters.append("BODY=8BITMIME")
+        if utf8:
+            parameters.append("SMTPUTF8")
+        return "".join(f" {parameter}" for parameter in parameters)
+
+    def _send(self, text: bytes) -> None:
+        """Send the text and the final dot, unless the server hangs up before it.
+
+        An error of the socket, even in sending the dot, proves that the dot was not handed over: `sendall` raises only
+        while bytes of it are left, and neither an incomplete line nor an incomplete TLS record ends a message.
+        """
+        with self._step(Phase.DATA):
+            self._talk.send_text(wire.dot_stuffed(text))
+            unasked = self._talk.overhear()
+            if unasked is not None:
+                self._interrupted(unasked)
+            self._talk.sock.sendall(b".\r\n")
+
+    def _interrupted(self, words: bytes) -> NoReturn:
+        if words.startswith(b"421"):
+            self._fail(Reply(phase=Phase.DATA, code=421, text=readable(words[3:])))
+        raise Garbage(readable(words)) if words else smtplib.SMTPServerDisconnected
+
+    def _await_verdict(self) -> Reply:
+        with self._step(Phase.DOT):
+            self._talk.sock.settimeout(self.dot_timeout)
+        reply = self._hear(Phase.DOT)
+        # The verdict stands, whatever becomes of the connection now.
+        with suppress(OSError):
+            self._talk.sock.settimeout(self.endpoint.timeout)
+        return reply
+
+    def _reset(self) -> bool:
+        """Return whether the session takes another message; one that does not is closed."""
+        try:
+            self._insist(self._ask(Phase.QUIT, "RSET"))
+        except TransportError:
+            return False
+        return True
+
+    # Asking and hearing
+
+    @property
+    def _talk(self) -> Session:
+        if self._session is None:
+            raise smtplib.SMTPServerDisconnected
+        return self._session
+
+    @contextmanager
+    def _step(self, phase: Phase) -> Iterator[None]:
+        """Turn whatever breaks inside into a `TransportError` of this phase, and end the connection."""
+        try:
+            yield
+        except (OSError, smtplib.SMTPException) as error:
+            self._hang_up()
+            raise TransportError(Reply(phase=phase, code=None, text=_cause(error))) from error
+
+    def _ask(self, phase: Phase, command: str, expected: int = 2) -> Reply:
+        with self._step(phase):
+            self._talk.say(command)
+        return self._hear(phase, expected)
+
+    def _hear(self, phase: Phase, expected: int = 2) -> Reply:
+        with self._step(phase):
+            code, words = self._talk.getreply()
+        return self._judge(phase, code, words, expected)
+
+    def _judge(self, phase: Phase, code: int, words: bytes, expected: int = 2) -> Reply:
+        """Return the reply if its first digit is the expected one, 4 or 5. Raises `TransportError`, for 421 always."""
+        reply = Reply(phase=phase, code=code, text=readable(words))
+        if code == 421:  # RFC 5321, 3.8: the server is closing the connection, whatever it was asked
+            self._fail(reply)
+        if code // 100 not in (expected, 4, 5):
+            with self._step(phase):
+                raise Garbage(f"{code} {reply.text}")
+        return reply
+
+    def _insist(self, reply: Reply) -> None:
+        if not reply.accepted:
+            self._fail(reply)
+
+    def _refuse(self, phase: Phase, text: str) -> NoReturn:
+        self._fail(Reply(phase=phase, code=None, text=text, local=True))
+
+    def _fail(self, reply: Reply) -> NoReturn:
+        self._hang_up()
+        raise TransportError(reply)
+
+    def _hang_up(self) -> None:
+        self._ready = False
+        session, self._session = self._session, None
+        if session is not None:
+            with suppress(OSError):
+                session.close()
+
+
+def _cause(error: OSError | smtplib.SMTPException) -> str:
+    if isinstance(error, TimeoutError):
+        return _("The server did not answer in time.")
+    if isinstance(error, Garbage):
+        return _("Not a valid answer: %(words)s") % {"words": error}
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return _("The server closed the connection.")
+    return str(error)
+
+
+def _decoded(challenge: str) -> bytes:
+    try:
+        return base64.b64decode(challenge)
+    except binascii.Error:
+        raise Garbage(challenge) from None
