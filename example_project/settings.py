@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "massmail",
     "example_project.crm",
+    "example_project.demo",
 ]
 
 MIDDLEWARE = [
@@ -94,6 +95,15 @@ if django.VERSION < (6, 0):
     FORMS_URLFIELD_ASSUME_HTTPS = True
 
 CELERY_BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
+if CELERY_BROKER_URL.startswith("filesystem:"):
+    # For machines without any Redis. One folder is both in- and outbox; the polling default of 1 s is too slow.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": VAR_DIR / "broker" / "queue",
+        "data_folder_out": VAR_DIR / "broker" / "queue",
+        "processed_folder": VAR_DIR / "broker" / "processed",
+        "control_folder": VAR_DIR / "broker" / "control",
+        "polling_interval": 0.1,
+    }
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # The database is the queue; the broker only rings the bell. Nothing asks for results.
 CELERY_TASK_IGNORE_RESULT = True
@@ -110,6 +120,7 @@ LOGGING = {
     "loggers": {
         "massmail": {"handlers": ["console"], "level": "INFO"},
         "celery": {"handlers": ["console"], "level": "WARNING"},
+        "django.server": {"level": os.environ.get("WEB_LOG_LEVEL", "INFO")},
     },
 }
 
@@ -118,8 +129,13 @@ MASSMAIL_RECIPIENT_TYPES = [
     "example_project.crm.mailing.CompanyRecipients",
     "example_project.crm.mailing.LeadRecipients",
 ]
-# A key for the example; make yours with: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"
+# A key for the example. Make yours with:
+#   python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"
 MASSMAIL_FIELD_KEYS = [os.environ.get("MASSMAIL_KEY", "ZXhhbXBsZS1vbmx5LWtleS0tbWFrZS15b3VyLW93biE=")]
 MASSMAIL_PUBLIC_URL = os.environ.get("MASSMAIL_PUBLIC_URL", "http://127.0.0.1:8000")
 # The demo's mail catcher listens on this machine and speaks no TLS.
 MASSMAIL_CLEAR_TEXT_HOSTS = ["127.0.0.1"]
+
+# The catcher's inbox shows everybody's mail without a login: for trying out only.
+DEMO = DEBUG
+DEMO_MAIL_DIR = VAR_DIR / "mail"

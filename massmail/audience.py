@@ -199,8 +199,10 @@ class _Intake:
     def _take_plain(self, plain: QuerySet[Any]) -> int:
         queued = {"status": DeliveryStatus.QUEUED.value, "reason": "", "reply": "", "attempts": 0, "message_id": ""}
         # VIPs first, then by key: the unique constraint keeps the first that comes with an address.
-        added = self._insert(Delivery, plain.filter(self.vip).order_by("pk"), **queued)
-        added += self._insert(Delivery, plain.filter(~self.vip).order_by("pk"), **queued)
+        added = 0
+        if Recipient.objects.filter(content_type=self.mailing.content_type, vip=True).exists():
+            added = self._insert(Delivery, plain.filter(self.vip).order_by("pk"), **queued)
+        added += self._insert(Delivery, plain.order_by("pk"), **queued)
         if added < plain.count():
             taken = Delivery.objects.filter(mailing=self.mailing, object_id=OuterRef("mm_object_id"))
             self._leave_out(plain.filter(~Exists(taken)), Exclusion.DUPLICATE)

@@ -76,7 +76,7 @@ class HoldReason(models.TextChoices):
     CLOSED = "closed", _("Outside working hours")
     QUOTA = "quota", _("Daily limit reached")
     GAP = "gap", _("Pause between two mails")
-    BACK_OFF = "back_off", _("The server asked to come back later")
+    BACK_OFF = "back_off", _("The last attempt failed")
     RETRY = "retry", _("Waits for its next attempt")
     BUSY = "busy", _("Sending now")
 

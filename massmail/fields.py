@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -14,6 +15,8 @@ from django.db import models
 from massmail.conf import conf
 
 PREFIX = "fernet:"
+#: What `encrypt` gives, and nobody types: a Fernet token begins with its version and the high bytes of a time stamp.
+_ENCRYPTED = re.compile(r"fernet:gAAAAA[\w-]{90,}={0,2}")
 
 
 class Undecryptable(str):
@@ -69,7 +72,7 @@ class SecretField(models.TextField):
         return decrypt(value) if value else value
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(PREFIX):
+        if isinstance(value, str) and _ENCRYPTED.fullmatch(value):
             return decrypt(value)
         return value if isinstance(value, Undecryptable) else super().to_python(value)
 

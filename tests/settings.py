@@ -46,3 +46,7 @@ LOGGING = {
     "handlers": {"null": {"class": "logging.NullHandler"}},
     "loggers": {"massmail": {"handlers": ["null"], "level": "INFO"}, "django": {"handlers": ["null"]}},
 }
+
+# Short enough that a test sees a dead worker's lane come back.
+MASSMAIL_LEASE_SECONDS = float(os.environ.get("MASSMAIL_LEASE_SECONDS", "30"))
+MASSMAIL_TICK_SECONDS = int(os.environ.get("MASSMAIL_TICK_SECONDS", "5"))

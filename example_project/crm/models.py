@@ -36,9 +36,7 @@ class Tag(Named):
 class Owned(models.Model):
     """What every customer record has: an owner, the newsletter flag, the disqualified flag."""
 
-    email = models.CharField(
-        max_length=320, blank=True, help_text="One address, or several separated by commas."
-    )
+    email = models.CharField(max_length=320, blank=True, help_text="One address, or several separated by commas.")
     phone = models.CharField(max_length=50, blank=True)
     country = models.ForeignKey(Country, models.SET_NULL, null=True, blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)

@@ -172,9 +172,9 @@ def _lane_hold(account: EmailAccount, lane: Lane | None, *, now: dt.datetime) ->
         return Hold(
             reason=HoldReason.BACK_OFF,
             until=lane.next_at,
-            detail=_("The server of “%(account)s” asked to come back later: %(reply)s")
+            detail=_("The last attempt of the account “%(account)s” failed: %(reply)s")
             % {"account": account.name, "reply": lane.last_reply},
-            remedy=_("Nothing, if it passes; otherwise check server name, port and the provider's state."),
+            remedy=_("It tries again by itself. If that does not help, check the account's server, port and password."),
             about=account,
         )
     return Hold(

@@ -147,10 +147,19 @@ def hand_over(delivery: Delivery, account: EmailAccount | None) -> None:
 
 
 def unassign_unusable() -> int:
-    """Take queued deliveries of active mailings away from accounts that are off or are no longer the owner's."""
-    off = EmailAccount.objects.filter(Q(massmail=False) | ~Q(owner=OuterRef("mailing__owner")))
+    """Take queued deliveries of active mailings away from accounts that may not send them; return how many.
+
+    These are accounts that are off, that are no longer the owner's, or main ones of recipients that are no VIPs.
+    """
     queued = Delivery.objects.filter(status=DeliveryStatus.QUEUED, mailing__status=MailingStatus.ACTIVE)
-    return queued.filter(account__in=off.values("pk")).update(account=None)
+    off = EmailAccount.objects.filter(Q(massmail=False) | ~Q(owner=OuterRef("mailing__owner")))
+    main = EmailAccount.objects.filter(main=True)
+    vip = Recipient.objects.filter(
+        content_type=OuterRef("mailing__content_type"), object_id=OuterRef("object_id"), vip=True
+    )
+    return queued.filter(account__in=off.values("pk")).update(account=None) + queued.filter(
+        ~Exists(vip), account__in=main.values("pk")
+    ).update(account=None)
 
 
 def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: int) -> int:

@@ -41,7 +41,7 @@ def gap(pace: Pace, *, day: dt.date, n: int, remaining: dt.timedelta) -> dt.time
 
 
 def next_at(now: dt.datetime, pace: Pace, *, day: dt.date, n: int, closes: dt.datetime) -> dt.datetime:
-    """Return when the account may speak again after its `n`th mail of `day`, sent at `now`, with hours up to `closes`."""
+    """Return when the account may speak again after its `n`th mail of `day`, sent at `now`; `closes`: end of hours."""
     return now + gap(pace, day=day, n=n, remaining=max(closes - now, dt.timedelta()))
 
 

@@ -97,6 +97,10 @@ def run_lane(account_id: int, *, clock: Clock = timezone.now, ignore_hours: bool
         turn = _Turn(account, settings, lease, clock=clock, ignore_hours=ignore_hours)
         try:
             turn.speak()
+        except Exception as error:
+            # An error of our own or of the host's, unforeseen: the lane rests, and its page says why.
+            logger.exception("The turn of account %s broke off", account.pk)
+            turn.back_off(f"{type(error).__name__}: {error}")
         finally:
             turn.close()
     return turn.spoken
@@ -144,6 +148,13 @@ class _Turn:
                 return
             if not self._pass_over(candidate) and self._connect():
                 self._serve(candidate)
+
+    def back_off(self, why: str) -> None:
+        """End the turn and let the lane rest, longer with each failure in a row."""
+        failures = self.lease.lane.failures + 1
+        rest = self.clock() + pacing.back_off(failures)
+        self.lease.note(next_at=rest, failures=failures, last_reply=why)
+        self.ended = True
 
     def close(self) -> None:
         if self.connection is not None:
@@ -298,10 +309,7 @@ class _Turn:
         """Do what a reply calls for beyond the delivery itself: let the lane, the account or the mailing rest."""
         match verdict.ending:
             case Ending.SERVER | Ending.UNKNOWN:
-                failures = self.lease.lane.failures + 1
-                rest = self.clock() + pacing.back_off(failures)
-                self.lease.note(next_at=rest, failures=failures, last_reply=str(reply))
-                self.ended = True
+                self.back_off(str(reply))
             case Ending.ACCOUNT:
                 outcomes.hold_account(self.account, str(reply))
                 self.ended = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from email import message_from_bytes
+from itertools import pairwise
 
 import pytest
 
@@ -380,7 +381,7 @@ def test_pacing__one_mail_at_a_time_with_gaps(alice, outbox):
     mailing = world.started(alice)
     send("2026-11-23 10:00")
     times = list(mailing.deliveries.order_by("sent_at").values_list("sent_at", flat=True))
-    gaps = [(later - earlier).total_seconds() for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     assert len(gaps) == 4
     assert all(15 <= gap <= 35 for gap in gaps)
     assert len(set(gaps)) > 1
@@ -658,6 +659,26 @@ def test_outcome__a_broken_record_of_the_host_stops_nobody_else(alice, outbox, m
     send()
     assert statuses(mailing) == {"sent": 2, "skipped": 1}
     assert "broken record" in mailing.deliveries.get(status="skipped").reply
+
+
+def test_outcome__an_unforeseen_error_lets_the_lane_rest_and_shows(alice, outbox, monkeypatch):
+    from massmail.engine import run as engine
+
+    world.account(alice)
+    world.contacts(alice, 2)
+    mailing = world.started(alice)
+
+    def broken(*args, **kwargs):
+        raise KeyError("surprise")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "render", broken)
+        assert send() == 0
+    hold = holds.explain(mailing, now=world.MONDAY)
+    assert (hold.reason, hold.until) == (HoldReason.BACK_OFF, world.berlin("2026-11-23 10:01"))
+    assert "KeyError: 'surprise'" in hold.detail
+    assert statuses(mailing) == {"queued": 2}
+    assert send("2026-11-23 10:01") == 2
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------

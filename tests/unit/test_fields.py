@@ -121,3 +121,8 @@ def test_an_export_under_the_wrong_key_can_be_loaded_under_the_right_one(account
     loaded.save()
     settings.MASSMAIL_FIELD_KEYS = [OLD]
     assert EmailAccount.objects.get().smtp_password == CANARY
+
+
+@pytest.mark.parametrize("password", ["fernet:", "fernet:secret", "fernet:gAAAAA"])
+def test_a_typed_password_may_look_like_a_prefix(password):
+    assert EmailAccount._meta.get_field("smtp_password").to_python(password) == password

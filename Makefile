@@ -1,0 +1,7 @@
+.PHONY: demo test lint ci clean
+
+demo:   ; ./run demo
+test:   ; ./run test -n 2 -m "not browser and not postgres"
+lint:   ; .ci/lint
+ci:     ; .ci/run
+clean:  ; rm -rf .venv var build dist .*_cache .hypothesis .coverage* htmlcov *.egg-info

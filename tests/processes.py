@@ -1,0 +1,70 @@
+"""Real Celery processes for tests: started in sessions of their own, so that a kill takes the whole family."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.servers import eventually
+
+CELERY = [sys.executable, "-m", "celery", "-A", "example_project"]
+
+
+class Process:
+    """A program with all its children."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """End the program and its children as kill -9 does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self) -> None:
+        """Ask the program to end, and make sure."""
+        self.popen.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(15)
+        self.kill()
+
+
+def worker(env: Mapping[str, str], log: Path, *, concurrency: int = 2, name: str = "w1") -> Process:
+    """Start a Celery worker with `concurrency` child processes."""
+    command = [*CELERY, "worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={name}@test"]
+    return Process([*command, "--without-gossip", "--without-mingle", "--loglevel=WARNING"], env, log)
+
+
+@contextlib.contextmanager
+def beat(env: Mapping[str, str], log: Path) -> Iterator[Process]:
+    """Run Celery beat with django-celery-beat's schedule."""
+    command = [*CELERY, "beat", "--max-interval=1", "--pidfile=", "--loglevel=WARNING"]
+    process = Process(command, env, log)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
+def smtp_server(journal: Path, *arguments: str) -> Iterator[int]:
+    """Run the scripted SMTP server in a process of its own; yield its port."""
+    command = [sys.executable, "-m", "tests.smtpd", "--port", "0", "--journal", str(journal), *arguments]
+    log = journal.with_suffix(".log")
+    process = Process(command, os.environ, log)
+    try:
+        if not eventually(lambda: b"listening on" in log.read_bytes()):
+            raise RuntimeError(f"The SMTP server did not start:\n{log.read_text()}")
+        yield int(log.read_text().split("listening on")[1].split()[0])
+    finally:
+        process.kill()
