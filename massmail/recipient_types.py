@@ -10,6 +10,7 @@ from uuid import UUID
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import connections, models, router
+from django.db.models import F, Value
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 
@@ -75,9 +76,15 @@ class RecipientType:
         return str(pk)
 
     def fetch(self, object_ids: Iterable[str]) -> dict[str, Any]:
-        """Return the objects that still exist, by object id, in one query."""
+        """Return the objects that still exist, by object id, in one query.
+
+        Each knows its owner's key as `mm_owner`, its text of addresses as `mm_email` and its flag as `mm_flag`.
+        """
         keys = [key for key in map(self.to_pk, object_ids) if key is not None]
-        return {self.to_object_id(obj.pk): obj for obj in self.queryset().filter(pk__in=keys)}
+        flag = F(self.subscribed) if self.subscribed else Value(True)
+        objects = self.queryset().filter(pk__in=keys)
+        objects = objects.annotate(mm_owner=F(self.owner), mm_email=F(self.email), mm_flag=flag)
+        return {self.to_object_id(obj.pk): obj for obj in objects}
 
 
 def follow(obj: Any, path: str) -> Any:

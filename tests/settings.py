@@ -38,7 +38,7 @@ TIME_ZONE = "Europe/Berlin"
 CELERY_BROKER_URL = os.environ.get("BROKER_URL", "memory://")
 
 MASSMAIL_TRANSPORT = os.environ.get("MASSMAIL_TRANSPORT", "massmail.transport.memory.MemoryConnection")
-MASSMAIL_PUBLIC_URL = "https://news.example.com"
+MASSMAIL_PUBLIC_URL = os.environ.get("MASSMAIL_PUBLIC_URL", "https://news.example.com")
 
 LOGGING = {
     "version": 1,
@@ -50,3 +50,10 @@ LOGGING = {
 # Short enough that a test sees a dead worker's lane come back.
 MASSMAIL_LEASE_SECONDS = float(os.environ.get("MASSMAIL_LEASE_SECONDS", "30"))
 MASSMAIL_TICK_SECONDS = int(os.environ.get("MASSMAIL_TICK_SECONDS", "5"))
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.host"]  # noqa: F405
+MASSMAIL_RECIPIENT_TYPES = [
+    *MASSMAIL_RECIPIENT_TYPES,  # noqa: F405
+    "tests.host.mailing.PartnerRecipients",
+    "tests.host.mailing.VendorRecipients",
+]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from massmail.audience import Address, parse_addresses
 from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
@@ -101,7 +101,7 @@ def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, C
         raise LookupError(f"The model of {content_type} is gone.")
     recipient_type = type_for(model)
     ids = {delivery.object_id for delivery in group}
-    objects = _fetch(recipient_type, ids)
+    objects = recipient_type.fetch(ids)
     eligible = set(
         recipient_type.eligible(recipient_type.queryset())
         .filter(pk__in=[o.pk for o in objects.values()])
@@ -119,15 +119,6 @@ def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, C
             delivery=delivery, recipient_type=recipient_type, recipient=recipient, obj=obj, to=to, exclusion=exclusion
         )
     return found
-
-
-def _fetch(recipient_type: RecipientType, object_ids: Iterable[str]) -> dict[str, Any]:
-    """Return the host objects that still exist, by object id, with owner, address and flag as annotations."""
-    keys = [key for key in map(recipient_type.to_pk, object_ids) if key is not None]
-    flag = F(recipient_type.subscribed) if recipient_type.subscribed else Value(True)
-    objects = recipient_type.queryset().filter(pk__in=keys)
-    objects = objects.annotate(mm_owner=F(recipient_type.owner), mm_email=F(recipient_type.email), mm_flag=flag)
-    return {recipient_type.to_object_id(obj.pk): obj for obj in objects}
 
 
 def _typed(delivery: Delivery, obj: Any) -> Address | None:

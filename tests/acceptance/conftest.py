@@ -1,11 +1,13 @@
-"""A real browser."""
+"""A real browser, a company's website, and the surroundings of real workers."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,3 +59,40 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not errors
+
+
+class CompanyPages(BaseHTTPRequestHandler):
+    """The company's site. Its page moved, as pages do, to another host."""
+
+    def do_GET(self) -> None:
+        if self.path == "/unsubscribed":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/moved")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<h1>We let you go</h1>")
+
+    def log_message(self, *args: object) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def company_page() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), CompanyPages) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/unsubscribed"
+        server.shutdown()
+
+
+@pytest.fixture
+def env(process_env: dict[str, str], redis_url: str, settings: Any) -> dict[str, str]:
+    """The environment of workers and beat: a broker of their own, mail that really leaves, short ticks and leases."""
+    settings.MASSMAIL_TICK_SECONDS = 1
+    return process_env | {
+        "BROKER_URL": redis_url,
+        "MASSMAIL_TRANSPORT": "massmail.transport.smtp.SMTPConnection",
+        "MASSMAIL_LEASE_SECONDS": "2",
+        "MASSMAIL_TICK_SECONDS": "1",
+    }

@@ -28,17 +28,6 @@ KILLS = 20
 
 
 @pytest.fixture
-def env(process_env, redis_url, settings):
-    settings.MASSMAIL_TICK_SECONDS = 1
-    return process_env | {
-        "BROKER_URL": redis_url,
-        "MASSMAIL_TRANSPORT": "massmail.transport.smtp.SMTPConnection",
-        "MASSMAIL_LEASE_SECONDS": "2",
-        "MASSMAIL_TICK_SECONDS": "1",
-    }
-
-
-@pytest.fixture
 def journal(tmp_path) -> Path:
     return tmp_path / "mail.jsonl"
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
@@ -19,31 +16,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 ADDRESS = "anna.berg@customer.example"
 SETTLED = 500  # milliseconds in which the page would have posted itself
-
-
-class CompanyPages(BaseHTTPRequestHandler):
-    """The company's site. Its page moved, as pages do, to another host."""
-
-    def do_GET(self) -> None:
-        if self.path == "/unsubscribed":
-            self.send_response(302)
-            self.send_header("Location", f"http://localhost:{self.server.server_port}/moved")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<h1>We let you go</h1>")
-
-    def log_message(self, *args: object) -> None:
-        """Keep the tests' output clean."""
-
-
-@pytest.fixture
-def company_page() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), CompanyPages) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/unsubscribed"
-        server.shutdown()
 
 
 @pytest.fixture
