@@ -59,8 +59,8 @@ class Lease:
             setattr(self.lane, name, value)
 
     def release(self) -> None:
-        """Give the lane back."""
-        self.note(lease_token="", lease_until=None)
+        """Give the lane back, and write down whose turn it was."""
+        self.note(last_mailing=self.lane.last_mailing, lease_token="", lease_until=None)
 
     def __enter__(self) -> Lease:
         threading.Thread(target=self._keep, name=f"lease-{self.lane.pk}", daemon=True).start()

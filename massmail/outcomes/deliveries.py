@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet, Sum
 
 from massmail.choices import DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
 from massmail.models import Delivery, Mailing, MassmailSettings, Tally
+from massmail.models.statements import Statement, slot
 from massmail.outcomes.replies import Verdict, classify
 from massmail.outcomes.standing import suppress
 from massmail.signals import delivery_sent
@@ -70,7 +72,7 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
     same.
     """
     verdict = classify(reply)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         match verdict.ending:
             case Ending.SENT:
                 _sent(delivery, reply, now, day)
@@ -88,19 +90,28 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
 
 
 def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date) -> None:
-    known = _under_way(delivery).values_list("status", flat=True).first()
-    if _move(_under_way(delivery), DeliveryStatus.SENT, "", reply=reply.text, sent_at=now):
-        _count(delivery, day, sent=1, unknown=-1 if known == DeliveryStatus.UNKNOWN else 0)
-        delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
-        transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
+    row = {"pk": delivery.pk, "message_id": delivery.message_id, "reply": reply.text, "sent_at": now}
+    if _sent_statement(DeliveryStatus.SENDING).run(**row):
+        _count(delivery, day, sent=1)
+    elif _sent_statement(DeliveryStatus.UNKNOWN).run(**row):
+        _count(delivery, day, sent=1, unknown=-1)
+    else:
+        return
+    delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
+    transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
 
 
-def _under_way(delivery: Delivery) -> QuerySet[Delivery]:
-    """Return the row if it still stands for the attempt with this Message-ID, whatever others made of it."""
-    return Delivery.objects.filter(
-        pk=delivery.pk,
-        message_id=delivery.message_id,
-        status__in=[DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN],
+@cache
+def _sent_statement(before: DeliveryStatus) -> Statement:
+    attempt = Delivery.objects.filter(
+        pk=slot(Delivery, "id", "pk"), message_id=slot(Delivery, "message_id"), status=before
+    )
+    return Statement(
+        attempt,
+        status=DeliveryStatus.SENT,
+        reason="",
+        reply=slot(Delivery, "reply"),
+        sent_at=slot(Delivery, "sent_at"),
     )
 
 
@@ -154,13 +165,19 @@ def _move(queryset: QuerySet[Delivery], status: DeliveryStatus, reason: str, **f
 def _count(delivery: Delivery, day: dt.date, **changes: int) -> None:
     """Add `changes` to the tally of the delivery's mailing, lane and `day`."""
     key = {"mailing_id": delivery.mailing_id, "lane_id": delivery.lane_id, "day": day}
-    row = Tally.objects.filter(**key)
-    added = {name: F(name) + change for name, change in changes.items() if change}
-    if row.update(**added):
+    changes = {"sent": 0, "failed": 0, "skipped": 0, "unknown": 0} | changes
+    if _tally_statement(key["lane_id"] is None).run(**key, **changes):
         return
     try:
         with transaction.atomic():
             Tally.objects.create(**key, **changes)
     except IntegrityError:  # another process made the row, or the lane was deleted
-        if not row.update(**added):
-            Tally.objects.create(**{**key, "lane_id": None}, **changes)
+        if not _tally_statement(False).run(**key, **changes):
+            Tally.objects.create(**key | {"lane_id": None}, **changes)
+
+
+@cache
+def _tally_statement(without_lane: bool) -> Statement:
+    row = Tally.objects.filter(mailing=slot(Tally, "mailing", "mailing_id"), day=slot(Tally, "day"))
+    row = row.filter(lane=None) if without_lane else row.filter(lane=slot(Tally, "lane", "lane_id"))
+    return Statement(row, **{name: F(name) + slot(Tally, name) for name in ("sent", "failed", "skipped", "unknown")})

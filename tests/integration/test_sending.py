@@ -662,7 +662,7 @@ def test_outcome__a_broken_record_of_the_host_stops_nobody_else(alice, outbox, m
 
 
 def test_outcome__an_unforeseen_error_lets_the_lane_rest_and_shows(alice, outbox, monkeypatch):
-    from massmail.engine import run as engine
+    from massmail.engine import turn as engine
 
     world.account(alice)
     world.contacts(alice, 2)

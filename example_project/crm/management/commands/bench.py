@@ -1,0 +1,116 @@
+"""How fast mail leaves: fill a database of its own, then send everything through the engine with every check on."""
+
+import datetime
+import json
+import time
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from example_project.crm.models import Company, Contact
+from massmail.audience import create_mailing
+from massmail.engine import lifecycle
+from massmail.engine.standalone import RealClock, run
+from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings, Message
+
+STYLE = """
+.wrap { font-family: Helvetica, Arial, sans-serif; color: #222222; font-size: 16px; padding: 20px }
+.title { color: #0b5394; font-size: 20px; line-height: 1.5; margin: 0 }
+.text { color: #555555; font-size: 15px; line-height: 1.5; margin: 0; padding: 4px }
+.more { color: #ffffff; background: #0b5394; font-size: 14px; padding: 8px }
+@media only screen and (max-width: 600px) { .wrap { width: 100% !important } }
+"""
+ARTICLE = """
+<table class="wrap" width="600" cellpadding="0" cellspacing="0" role="presentation">
+<tr><td class="title"><h2 class="title">What is new in hall {number}</h2></td></tr>
+<tr><td class="text"><p class="text">A line was rebuilt in summer and now turns out two shifts of what took three before.
+We measured noise, energy and waste for a month, and show the figures to whoever wants to see them: come by on any working
+day, or let us call you (größer, señal, été). The machine hall has been open to visitors since May.</p>
+<a class="more" href="https://www.acme.example/halls/{number}?ref=newsletter">Read more</a></td></tr></table>
+"""
+CONTENT = (
+    f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><style>{STYLE}</style></head><body><div class="wrap">'
+    "<h1>Hello {{ first_name }} {{ last_name }}</h1><p>News for {{ title }} of {{ company }} in {{ country }}.</p>"
+    + "".join(ARTICLE.format(number=number) for number in range(12))
+    + '<p class="text">You get this because {{ company }} is a customer. '
+    '<a href="{{ unsubscribe_url }}">Unsubscribe</a></p></div></body></html>'
+)
+
+
+class Command(BaseCommand):
+    help = "Measures sending: `bench fill N` prepares N recipients, `bench send` sends to 127.0.0.1:2525 and times it."
+
+    def add_arguments(self, parser):
+        commands = parser.add_subparsers(dest="command", required=True)
+        fill = commands.add_parser("fill", help="empty the database and make a mailing of N recipients")
+        fill.add_argument("number", type=int)
+        fill.add_argument("--accounts", type=int, default=1, help="relay accounts that share the work")
+        commands.add_parser("send", help="send the mailing and print RESULT with the seconds it took")
+
+    def handle(self, *args, **options):
+        if options["command"] == "fill":
+            self.fill(options["number"], options["accounts"])
+        else:
+            self.send()
+
+    def fill(self, number, accounts):
+        call_command("migrate", verbosity=0)
+        call_command("flush", interactive=False, verbosity=0)
+        owner = get_user_model().objects.create_user("bench", "bench@acme.example", "bench")
+        day = datetime.date(2026, 1, 5)
+        company = Company.objects.create(full_name="Acme Metall GmbH", owner=owner, creation_date=day)
+        Contact.objects.bulk_create(
+            (
+                Contact(
+                    company=company,
+                    owner=owner,
+                    creation_date=day,
+                    first_name=f"First{n}",
+                    last_name=f"Last{n}",
+                    title="Head of purchasing",
+                    email=f"user{n}@customer.example",
+                )
+                for n in range(number)
+            ),
+            batch_size=2000,
+        )
+        for n in range(accounts):
+            EmailAccount.objects.create(
+                owner=owner,
+                name=f"relay {n}",
+                from_email=f"news{n}@acme.example",
+                massmail=True,
+                paced=False,
+                emails_per_day=10 * number,
+                smtp_host="127.0.0.1",
+                smtp_port=2525,
+                smtp_security="none",
+            )
+        MassmailSettings(unsubscribe_url="https://www.acme.example/unsubscribed/").save()
+        message = Message.objects.create(owner=owner, subject="{{ first_name }}, what is new", content=CONTENT)
+        started = time.perf_counter()
+        mailing = create_mailing(owner=owner, recipients=Contact.objects.all(), message=message).mailing
+        lifecycle.start(mailing, by=owner)
+        self.stdout.write(f"{mailing.total} recipients, made and started in {time.perf_counter() - started:.2f} s")
+
+    def send(self):
+        self.stdout.write(f"{connection.vendor}: {durability()}")
+        started = time.perf_counter()
+        run(clock=RealClock(), until_idle=True)
+        seconds = time.perf_counter() - started
+        sent = Delivery.objects.filter(status="sent").count()
+        total = Mailing.objects.get().total
+        self.stdout.write(f"{sent} of {total} sent, {sent / seconds:.0f} a second")
+        self.stdout.write("RESULT " + json.dumps({"secs": round(seconds, 4)}))
+
+
+def durability():
+    """Return the settings of the database that decide what a commit costs."""
+    if connection.vendor == "sqlite":
+        names = {"journal_mode": "PRAGMA journal_mode", "synchronous": "PRAGMA synchronous"}
+    else:
+        names = {name: f"SHOW {name}" for name in ("fsync", "synchronous_commit", "full_page_writes")}
+    with connection.cursor() as cursor:
+        return ", ".join(f"{name}={cursor.execute(sql) and cursor.fetchone()[0]}" for name, sql in names.items())

@@ -1,0 +1,131 @@
+"""Candidates: which deliveries are next, and what is known of their recipients, read ahead for a handful at a time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from massmail.audience import Address, parse_addresses
+from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
+from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
+from massmail.recipient_types import RecipientType, type_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A queued delivery with what is known of its recipient, or why that one is not to be mailed."""
+
+    delivery: Delivery
+    recipient_type: RecipientType
+    recipient: Recipient | None
+    obj: Any
+    to: Address | None
+    exclusion: Exclusion | None
+
+
+def active_mailings(owner_id: Any, *, now: dt.datetime) -> list[Mailing]:
+    """Return the owner's mailings that are under way at `now`, in their order."""
+    started = Q(start_at__isnull=True) | Q(start_at__lte=now)
+    active = Mailing.objects.filter(started, owner=owner_id, status=MailingStatus.ACTIVE)
+    return list(active.select_related("version", "content_type").order_by("pk"))
+
+
+def in_turn(mailings: Sequence[Mailing], last: int) -> list[Mailing]:
+    """Return `mailings` beginning with the one after `last`: whoever spoke waits until all others had a turn."""
+    return [mailing for mailing in mailings if mailing.pk > last] + [
+        mailing for mailing in mailings if mailing.pk <= last
+    ]
+
+
+def due(account: EmailAccount, mailing: Mailing, *, now: dt.datetime) -> QuerySet[Delivery]:
+    """Return the queued deliveries of `mailing` that `account` may send at `now`, in order."""
+    ready = Q(not_before__isnull=True) | Q(not_before__lte=now)
+    queued = Delivery.objects.filter(ready, mailing=mailing, account=account, status=DeliveryStatus.QUEUED)
+    return queued.order_by("pk")
+
+
+def read_ahead(account: EmailAccount, mailings: Sequence[Mailing], *, limit: int, now: dt.datetime) -> list[Candidate]:
+    """Return up to `limit` candidates, taken from `mailings` in turn."""
+    share = max(1, limit // (len(mailings) or 1))
+    rows: list[list[Delivery]] = []
+    for mailing in mailings:
+        found = list(due(account, mailing, now=now)[:share])
+        for delivery in found:
+            delivery.mailing = mailing
+        rows.append(found)
+        if limit == 1 and found:
+            break
+    taken = [row[turn] for turn in range(share) for row in rows if turn < len(row)]
+    return judge(taken[:limit])
+
+
+def judge(deliveries: Sequence[Delivery]) -> list[Candidate]:
+    """Look at the recipients of `deliveries` (whose mailings are at hand) as they are now."""
+    by_type: dict[int, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        by_type[delivery.mailing.content_type_id].append(delivery)
+    suppressed = set(
+        Suppression.objects.filter(address__in=[delivery.address for delivery in deliveries]).values_list(
+            "address", flat=True
+        )
+    )
+    found = {}
+    for group in by_type.values():
+        found.update(_judge_group(group, suppressed))
+    return [found[delivery.pk] for delivery in deliveries]
+
+
+def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, Candidate]:
+    content_type = group[0].mailing.content_type
+    model = content_type.model_class()
+    if model is None:
+        raise LookupError(f"The model of {content_type} is gone.")
+    recipient_type = type_for(model)
+    ids = {delivery.object_id for delivery in group}
+    objects = recipient_type.fetch(ids)
+    eligible = set(
+        recipient_type.eligible(recipient_type.queryset())
+        .filter(pk__in=[o.pk for o in objects.values()])
+        .values_list("pk", flat=True)
+    )
+    recipients = {row.object_id: row for row in Recipient.objects.filter(content_type=content_type, object_id__in=ids)}
+    found = {}
+    for delivery in group:
+        obj, recipient = objects.get(delivery.object_id), recipients.get(delivery.object_id)
+        to = _typed(delivery, obj)
+        exclusion = _exclusion(delivery, obj, recipient, eligible=eligible, suppressed=suppressed) or (
+            Exclusion.ADDRESS_CHANGED if to is None else None
+        )
+        found[delivery.pk] = Candidate(
+            delivery=delivery, recipient_type=recipient_type, recipient=recipient, obj=obj, to=to, exclusion=exclusion
+        )
+    return found
+
+
+def _typed(delivery: Delivery, obj: Any) -> Address | None:
+    """Return the delivery's address as the host has it now, or None if it is not there any more."""
+    if obj is None:
+        return None
+    addresses, _invalid = parse_addresses(obj.mm_email or "")
+    return next((address for address in addresses if address.normalised == delivery.address), None)
+
+
+def _exclusion(
+    delivery: Delivery, obj: Any, recipient: Recipient | None, *, eligible: set[Any], suppressed: set[str]
+) -> Exclusion | None:
+    if obj is None:
+        return Exclusion.DELETED
+    if obj.mm_owner != delivery.mailing.owner_id:
+        return Exclusion.NOT_OWNER
+    if obj.pk not in eligible:
+        return Exclusion.NOT_ELIGIBLE
+    if obj.mm_flag is False or (recipient is not None and not recipient.subscribed):
+        return Exclusion.UNSUBSCRIBED
+    if delivery.address in suppressed:
+        return Exclusion.SUPPRESSED
+    return None
