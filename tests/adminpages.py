@@ -43,10 +43,10 @@ def filled_in(client: Client, address: str) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in PASSWORD_FIELDS}
 
 
-def submit(client: Client, address: str, **changes: Any) -> Any:
-    """Post the form at `address` with `changes`; None takes a value away."""
-    data = filled_in(client, address) | changes
-    return client.post(address, {name: value for name, value in data.items() if value is not None})
+def submit(client: Client, page: str, /, **changes: Any) -> Any:
+    """Post the form at the address `page` with `changes`; None takes a value away."""
+    data = filled_in(client, page) | changes
+    return client.post(page, {name: value for name, value in data.items() if value is not None})
 
 
 def act(client: Client, model: type[Model], action: str, objects: Any = None, *, everywhere: bool = False) -> Any:

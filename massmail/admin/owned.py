@@ -1,0 +1,101 @@
+"""Who sees and touches what: the base of every page about something that has an owner.
+
+Managers have their own objects, holders of `massmail.view_all` may look at everybody's, superusers may do everything.
+Somebody else's object is a 404 at every address: that it exists is nobody's business either.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+from django.utils.translation import gettext as _
+
+from massmail.recipient_types import follow
+
+VIEW_ALL = "massmail.view_all"
+
+
+class OwnedModelAdmin(admin.ModelAdmin):
+    """Pages about a model with an owner; its forms derive from `massmail.admin.forms.OwnedForm`."""
+
+    #: Lookup path from the model to the user who owns its objects.
+    owner_path = "owner"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset = super().get_queryset(request)
+        if request.user.has_perm(VIEW_ALL):
+            return queryset
+        return queryset.filter(**{self.owner_path: request.user})
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the object; raise `Http404` where Django would redirect and tell what is not there."""
+        obj = super().get_object(request, object_id, from_field)
+        if obj is None:
+            raise Http404(_("There is no such page."))
+        return obj
+
+    def owns(self, request: HttpRequest, obj: Any) -> bool:
+        return request.user.is_superuser or follow(obj, self.owner_path) == request.user
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if request.user.has_perm(VIEW_ALL):
+            return True
+        return super().has_view_permission(request, obj) and (obj is None or self.owns(request, obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and (obj is None or self.owns(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and (obj is None or self.owns(request, obj))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [*super().get_list_display(request), *self._owner_column(request)]
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        column = self._owner_column(request) if self.owner_path == "owner" else []
+        return [*super().get_list_filter(request), *((name, admin.RelatedOnlyFieldListFilter) for name in column)]
+
+    def _owner_column(self, request: HttpRequest) -> list[str]:
+        return [self.owner_path] if request.user.has_perm(VIEW_ALL) else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show the owner to those who see more owners than one."""
+        first, *others = super().get_fieldsets(request, obj)
+        if self.owner_path == "owner" and (request.user.is_superuser or (obj and request.user.has_perm(VIEW_ALL))):
+            title, options = first
+            first = (title, {**options, "fields": ["owner", *options["fields"]]})
+        return [first, *others]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Let superusers choose the owner of something new. After that it stays: secrets do not change hands."""
+        chosen = obj is None and request.user.is_superuser
+        return [*super().get_readonly_fields(request, obj), *([] if chosen else ["owner"])]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"user": request.user})
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write what the form shows and nothing else: other columns have other writers, at work right now."""
+        obj.save(update_fields=form.written_fields() if change else None)
+
+
+class ReadOnlyModelAdmin(OwnedModelAdmin):
+    """Pages to look at. They are reached from a mailing and do not stand on the index."""
+
+    owner_path = "mailing__owner"
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        return {}
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,161 @@
+"""The admin's pages in a real browser, under a strict Content-Security-Policy, with nothing in its console."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from example_project.crm.models import Contact
+from massmail.engine import lifecycle
+from massmail.engine.standalone import run
+from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, MassmailSettings, Message, Signature
+from massmail.outcomes import hold_account
+from massmail.transport import memory
+from tests import world
+from tests.adminpages import client_of, url
+
+try:
+    from axe_playwright_python.sync_playwright import Axe
+except ImportError:  # comes with the extra "browser"; the fixture `page` says so
+    Axe = None
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def outbox() -> Any:
+    memory.clear()
+    world.settings()
+    yield memory.outbox
+    memory.clear()
+
+
+@pytest.fixture
+def enter(page: Any, live_server: Any) -> Any:
+    """Let somebody into the admin without the form."""
+
+    def log_in(person: Any) -> Any:
+        session = client_of(person).cookies[settings.SESSION_COOKIE_NAME].value
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        page.set_default_timeout(10_000)
+        return page
+
+    return log_in
+
+
+def test_from_the_list_to_the_last_mail(enter, live_server, alice, bob, outbox):
+    world.account(alice)
+    world.contacts(alice, 5)
+    world.contacts(bob, 1)
+    world.message(alice)
+    page = enter(alice)
+
+    page.goto(live_server.url + url(Contact, "changelist"))
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", label="Create mailing")
+    page.click("button[name=index]")
+    page.get_by_text("with 5 recipients").wait_for()
+    assert page.get_by_role("link", name="Not assigned to the mailing's owner: 1").count() == 2
+    assert page.get_by_role("button", name="Start").count() == 0
+
+    page.select_option("#id_message", label="News for {{ first_name }}")
+    assert page.get_by_text("There are unsaved changes below").is_visible()
+    page.click("[name=_continue]")
+    page.get_by_text("News for First0").wait_for()
+    frame = page.frame_locator("iframe.massmail-html")
+    frame.get_by_text("Dear First0 of Acme Metall GmbH,").wait_for()
+    assert frame.get_by_text("news!").evaluate("element => getComputedStyle(element).color") == "rgb(51, 51, 51)"
+    page.click("label[for=massmail-text]")
+    page.frame_locator("iframe.massmail-plain").get_by_text("Dear First0").wait_for()
+    assert not page.locator("iframe.massmail-html").is_visible()
+
+    page.get_by_role("button", name="Start").click()
+    page.locator(".messagelist", has_text="is started.").wait_for()
+    assert page.get_by_role("button", name="Pause").is_visible()
+
+    page.goto(live_server.url + url(Mailing, "changelist"))
+    page.locator("[data-field=state]", has_text="Active").wait_for()
+    run(clock=world.clock(), until_idle=True)
+    page.locator("[data-field=state]", has_text="Done").wait_for()  # without a reload
+    assert page.locator("#result_list [data-field=percent]").inner_text() == "100"
+    assert page.locator("#result_list progress").evaluate("bar => bar.value") == 5
+    assert "Done" in page.locator("[data-massmail-announce]").inner_text()
+    assert len(outbox) == 5
+
+
+def test_polling_ends_with_the_mailing(enter, live_server, alice):
+    world.account(alice)
+    world.contacts(alice, 1)
+    mailing = world.started(alice)
+    page = enter(alice)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/progress/" in request.url else None)
+    page.goto(live_server.url + url(mailing, "change"))
+    page.wait_for_timeout(3500)
+    assert asked
+    run(clock=world.clock(), until_idle=True)
+    page.locator("[data-field=state]", has_text="Done").wait_for()  # the page loads itself again, for its buttons
+    page.wait_for_load_state()
+    asked.clear()
+    page.wait_for_timeout(3500)
+    assert not asked
+    assert page.get_by_role("button", name="Pause").count() == 0
+
+
+@pytest.fixture
+def addresses(live_server: Any, alice: Any) -> list[str]:
+    """The pages of the app with something on each of them."""
+    signature = Signature.objects.create(owner=alice, name="Short", content="<p>Alice</p>", default=True)
+    account = world.account(alice, smtp_password="secret")
+    hold_account(world.account(alice, "held"), "535 5.7.8 Username and password not accepted")
+    world.contacts(alice, 4)
+    world.contacts(alice, 2, prefix="none", email="")
+    draft = world.mailing(alice, Contact.objects.all(), message=world.message(alice, signature=signature))
+    active = world.started(alice)
+    lifecycle.pause(world.started(alice), by=alice)
+    lists = [Mailing, Message, Signature, EmailAccount, Delivery, LeftOut]
+    pages = [url(model, "changelist") for model in lists]
+    pages += [url(thing, "change") for thing in (draft, active, draft.message, signature, account)]
+    pages += [url(Message, "add"), url(EmailAccount, "add"), url(MassmailSettings, "change", 1)]
+    pages += [url(active, "delete"), url(draft, "delete")]
+    return [live_server.url + page for page in pages]
+
+
+INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>|<style|<[^>]*\s(style|on[a-z]+)=")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_fit_the_window_and_have_nothing_inline(width, enter, addresses, boss):
+    page = enter(boss)
+    page.set_viewport_size({"width": width, "height": 900})
+    for address in addresses:
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        assert not INLINE.search(page.request.get(address).text()), address
+
+
+#: Django's own: breadcrumbs and the search's "Show all" are links without underlines. Frames hold the authors' mails.
+NOT_OURS = [[".breadcrumbs"], ["#changelist-search"], ["iframe"]]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark")])
+def test_accessibility(width, scheme, browser, enter, addresses, boss):
+    cookies = enter(boss).context.cookies()
+    # axe writes styles into the page.
+    context = browser.new_context(
+        bypass_csp=True,
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+        storage_state={"cookies": cookies},
+    )
+    page, found = context.new_page(), []
+    for address in addresses:
+        page.goto(address)
+        axe = Axe().run(page, context={"exclude": NOT_OURS})
+        if axe.violations_count:
+            found.append(f"{address}: {axe.generate_report()}")
+    context.close()
+    assert not found, "\n".join(found)
