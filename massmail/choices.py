@@ -124,6 +124,17 @@ class InboundKind(models.TextChoices):
     OTHER = "other", _("Other")
 
 
+class BounceReason(models.TextChoices):
+    """Why a mail came back, or is late: what it says about the address decides what follows."""
+
+    HARD = "hard", _("Address does not exist")
+    SOFT = "soft", _("The recipient's mailbox can't take it now")
+    POLICY = "policy", _("Refused by policy")
+    CONTENT = "content", _("Message refused")
+    SENDER = "sender", _("The account is not accepted or at its limit")
+    REFUSED = "refused", _("Refused")
+
+
 class Weekday(models.IntegerChoices):
     """ISO 8601 weekday numbers, as `date.isoweekday()` gives them."""
 
@@ -162,3 +173,33 @@ class Ending(models.TextChoices):
     LIMIT = "limit", _("The provider's sending limit is reached")
     MESSAGE = "message", _("The message is refused, whoever gets it")
     UNKNOWN = "unknown", _("The server may have it and did not say")
+
+
+class Check(models.TextChoices):
+    """What is looked at in the DNS before a domain sends."""
+
+    MX = "mx", _("Incoming mail (MX)")
+    SPF = "spf", _("SPF")
+    DKIM = "dkim", _("DKIM")
+    DMARC = "dmarc", _("DMARC")
+    ALIGNMENT = "alignment", _("Alignment")
+    REVERSE = "reverse", _("Reverse DNS")
+
+
+class Verdict(models.TextChoices):
+    """What a finding about a sending domain means for its mail. Unknown: the DNS gave no answer, good or bad."""
+
+    GOOD = "good", _("Good")
+    WARNING = "warning", _("Warning")
+    BAD = "bad", _("Bad")
+    UNKNOWN = "unknown", _("Not known")
+
+
+class MailDomain(models.TextChoices):
+    """Whether a recipient's domain can take mail at all."""
+
+    ACCEPTS = "accepts", _("Accepts mail")
+    NULL_MX = "null_mx", _("Says that it accepts no mail")
+    NO_SERVER = "no_server", _("Has no mail server")
+    NO_DOMAIN = "no_domain", _("Does not exist")
+    UNKNOWN = "unknown", _("Not known: the DNS did not answer")

@@ -21,7 +21,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from massmail.admin import previews
-from massmail.admin.deleting import discard, kept_for_the_record
 from massmail.admin.forms import MailingForm
 from massmail.admin.mailing_page import page_context
 from massmail.admin.owned import OwnedModelAdmin
@@ -228,14 +227,14 @@ class MailingAdmin(OwnedModelAdmin):
             Delivery._meta.verbose_name_plural: sum(mailing.total for mailing in mailings),
         }
         lacking = {str(Mailing._meta.verbose_name)} if forbidden else set()
-        return [str(mailing) for mailing in mailings], counts, lacking, kept_for_the_record(mailings)
+        return [str(mailing) for mailing in mailings], counts, lacking, lifecycle.kept_for_the_record(mailings)
 
     def delete_model(self, request: HttpRequest, obj: Mailing) -> None:
-        discard(obj)
+        lifecycle.discard(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for mailing in queryset:
-            discard(mailing)
+            lifecycle.discard(mailing)
 
 
 def _moved(move: str) -> str:

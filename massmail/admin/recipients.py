@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -16,11 +15,10 @@ from django.utils.translation import gettext_lazy
 from massmail.admin.forms import SuppressionForm
 from massmail.admin.owned import VIEW_ALL, ReadOnlyModelAdmin
 from massmail.admin.places import change_url, link_to
-from massmail.choices import AuditAction, Exclusion, Failure, SuppressionReason
+from massmail.choices import Exclusion, Failure, SuppressionReason
 from massmail.exceptions import MassmailConfigurationError
 from massmail.models import Mailing, Suppression
-from massmail.models.mailings import audit
-from massmail.outcomes import suppress
+from massmail.outcomes import lift, suppress
 from massmail.recipient_types import RecipientType, type_for
 
 REASONS = dict(Exclusion.choices) | dict(Failure.choices)
@@ -149,9 +147,7 @@ class SuppressionAdmin(admin.ModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
         """Lift the suppression: from the next mailing on, the address gets mail again."""
-        with transaction.atomic():
-            audit(AuditAction.SUPPRESSION_LIFTED, by=request.user, text=obj.address)
-            obj.delete()
+        lift(obj, by=request.user)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for suppression in queryset:

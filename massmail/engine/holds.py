@@ -307,10 +307,13 @@ def _alive(now: dt.datetime) -> Hold | None:
     beat = Heartbeat.objects.filter(name="tick").first()
     if beat is not None and now - beat.at < dt.timedelta(seconds=conf.tick_seconds * MISSED_TICKS):
         return None
+    since = _("No worker or beat is alive: there has never been a tick.")
+    if beat is not None:
+        when = date_format(localtime(beat.at), "D j M, H:i")
+        since = _("No worker or beat is alive: the last tick was at %(time)s.") % {"time": when}
     return Hold(
         reason=HoldReason.NO_HEARTBEAT,
-        detail=_("No worker or beat is alive: the last tick was at %(time)s.")
-        % {"time": date_format(localtime(beat.at), "D j M, H:i") if beat else _("no time at all")},
+        detail=since,
         remedy=_("Ask whoever runs this site to start Celery's worker and beat, and to run massmail_setup once."),
     )
 

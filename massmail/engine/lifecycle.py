@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -16,8 +17,9 @@ from massmail.engine.holds import Hold, accounts_hold, deployment_hold, show, wi
 from massmail.engine.lanes import usable_accounts
 from massmail.engine.window import Window
 from massmail.exceptions import LifecycleError
-from massmail.models import Delivery, Mailing, MassmailSettings
+from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings
 from massmail.models.mailings import audit
+from massmail.outcomes import progress
 from massmail.recipient_types import type_for
 
 
@@ -71,7 +73,7 @@ def _message_obstacle(mailing: Mailing) -> Hold | None:
         return Hold(
             reason=HoldReason.NO_MESSAGE,
             detail=_("No message is chosen."),
-            remedy=_("Choose the message on the mailing's page."),
+            remedy=_("Choose one on the mailing's page and save."),
             about=mailing,
         )
     model = mailing.content_type.model_class()
@@ -147,6 +149,35 @@ def finish(*, now: dt.datetime) -> int:
             audit(AuditAction.FINISHED, by=None, mailing=mailing)
             count += 1
     return count
+
+
+def kept_for_the_record(mailings: Sequence[Mailing]) -> list[str]:
+    """Return, for each of `mailings` that can't be deleted, the reason in words."""
+    sums = progress(mailings, now=timezone.now())
+    under_way = set(
+        Delivery.objects.filter(mailing__in=mailings, status=DeliveryStatus.SENDING).values_list("mailing", flat=True)
+    )
+    kept = []
+    for mailing in mailings:
+        gone = sums[mailing.pk].sent + sums[mailing.pk].failed + sums[mailing.pk].unknown
+        if gone or mailing.pk in under_way:
+            kept.append(_("“%(mailing)s” has sent mail and stays as the record of it.") % {"mailing": mailing})
+        elif mailing.status in (MailingStatus.ACTIVE, MailingStatus.PAUSED):
+            kept.append(_("“%(mailing)s” is started. Cancel it first.") % {"mailing": mailing})
+    return kept
+
+
+@transaction.atomic
+def discard(mailing: Mailing) -> None:
+    """Delete a mailing that has sent nothing, with its recipients; no-op if it was started in the meantime."""
+    locked = Mailing.objects.select_for_update().filter(pk=mailing.pk)
+    if not locked.exists() or kept_for_the_record(list(locked)):
+        return
+    # By hand, as Django would fetch each of a million rows to look for answers to mail that was never sent.
+    for model in (Delivery, LeftOut):
+        rows = model._default_manager.filter(mailing=mailing)
+        rows._raw_delete(router.db_for_write(model))
+    mailing.delete()
 
 
 def _locked(mailing: Mailing, by: Any, *allowed: MailingStatus) -> Mailing:

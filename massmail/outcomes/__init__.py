@@ -11,7 +11,7 @@
 from massmail.outcomes.accounts import hold_account, release_account
 from massmail.outcomes.deliveries import Progress, doubt, progress, requeue, settle, skip
 from massmail.outcomes.replies import Verdict, classify
-from massmail.outcomes.standing import mark_vip, suppress, unsubscribe
+from massmail.outcomes.standing import lift, mark_vip, suppress, unsubscribe
 
 __all__ = [
     "Progress",
@@ -19,6 +19,7 @@ __all__ = [
     "classify",
     "doubt",
     "hold_account",
+    "lift",
     "mark_vip",
     "progress",
     "release_account",

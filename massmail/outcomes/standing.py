@@ -13,9 +13,10 @@ from django.db.models import QuerySet, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from massmail.choices import DeliveryStatus, SuppressionReason
+from massmail.choices import AuditAction, DeliveryStatus, SuppressionReason
 from massmail.models import Delivery, Recipient, Suppression
 from massmail.models.bulk import insert_select
+from massmail.models.mailings import audit
 from massmail.recipient_types import RecipientType, recipient_types, type_for
 from massmail.signals import address_suppressed
 
@@ -54,6 +55,19 @@ def suppress(address: str, reason: SuppressionReason, *, source: str) -> bool:
     if created:
         transaction.on_commit(lambda: address_suppressed.send_robust(Suppression, address=address, reason=reason))
     return created
+
+
+@transaction.atomic
+def lift(suppression: Suppression, *, by: Any) -> None:
+    """Take an address off the list, and back the opt-outs made through links to it; logged with who did it.
+
+    The host's own flag stays as it is: it belongs to the host, and still wins.
+    """
+    audit(AuditAction.SUPPRESSION_LIFTED, by=by, text=suppression.address)
+    opted_out = Recipient.objects.filter(subscribed=False, addresses__icontains=suppression.address)
+    keys = [recipient.pk for recipient in opted_out if suppression.address in recipient.addresses]
+    Recipient.objects.filter(pk__in=keys).update(subscribed=True)
+    suppression.delete()
 
 
 @transaction.atomic

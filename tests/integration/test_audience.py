@@ -13,8 +13,8 @@ from massmail.audience import create_mailing, parse_address, parse_addresses, so
 from massmail.choices import Exclusion, MailingStatus
 from massmail.engine import lanes
 from massmail.exceptions import AudienceError
-from massmail.models import Delivery, LeftOut, Mailing, Recipient, Suppression
-from massmail.outcomes import unsubscribe
+from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, Recipient, Suppression
+from massmail.outcomes import lift, unsubscribe
 from tests import world
 
 
@@ -90,6 +90,20 @@ def test_create_mailing__opt_out_by_address_counts_across_types(alice):
     companies = make(alice, Company.objects.all())
     assert companies.mailing.deliveries.get().address == "other@x.example"
     assert companies.left_out == {Exclusion.SUPPRESSED: 1}
+
+
+@pytest.mark.django_db
+def test_lift__coming_back_is_an_explicit_and_logged_act(alice, boss):
+    person = one(alice, "back@x.example")
+    made = make(alice)
+    lanes.assign(made.mailing, [world.account(alice)], daily_limit=94)
+    unsubscribe(Recipient.objects.get(), "back@x.example", source="test")
+    Contact.objects.filter(pk=person.pk).update(massmail=True)
+    assert make(alice).added == 0
+    lift(Suppression.objects.get(), by=boss)
+    assert make(alice).added == 1
+    entry = AuditEntry.objects.get(action="suppression_lifted")
+    assert (entry.by, entry.text) == (boss, "back@x.example")
 
 
 @pytest.mark.django_db

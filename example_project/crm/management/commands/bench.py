@@ -25,8 +25,8 @@ STYLE = """
 ARTICLE = """
 <table class="wrap" width="600" cellpadding="0" cellspacing="0" role="presentation">
 <tr><td class="title"><h2 class="title">What is new in hall {number}</h2></td></tr>
-<tr><td class="text"><p class="text">A line was rebuilt in summer and now turns out two shifts of what took three before.
-We measured noise, energy and waste for a month, and show the figures to whoever wants to see them: come by on any working
+<tr><td class="text"><p class="text">A line was rebuilt in summer and now turns out two shifts of what took three.
+We measured noise, energy and waste for a month, and show the figures to whoever wants to see them: come by on any
 day, or let us call you (größer, señal, été). The machine hall has been open to visitors since May.</p>
 <a class="more" href="https://www.acme.example/halls/{number}?ref=newsletter">Read more</a></td></tr></table>
 """
