@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import reduce
 from itertools import islice
+from operator import or_
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models import Case, Count, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Cast, Coalesce, Left, Length, Lower, Trim
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from email_validator import EmailNotValidError, validate_email
 
-from massmail.choices import AuditAction, DeliveryStatus, Exclusion
+from massmail.choices import AuditAction, Exclusion
 from massmail.exceptions import AudienceError
 from massmail.models import Delivery, LeftOut, Mailing, Recipient, Suppression
-from massmail.models.bulk import insert_select
+from massmail.models.intake import Intake
 from massmail.models.mailings import audit
 from massmail.recipient_types import RecipientType, type_for
 
 #: What SQL may take as an address by itself: never more than email-validator would. At most 64 characters in all
 #: keep the local part (64) and every label (63) within RFC 5321, 4.5.3.1.
-PLAIN = r"^[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}$"
+PLAIN = r"^[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]+(-[a-z0-9]+)*\.)+[a-z]{2,}\Z"
 PLAIN_LENGTH = 64
+#: Names that are in no public DNS (RFC 6761, 6762, 7686): for email-validator to refuse.
+SPECIAL = (".arpa", ".invalid", ".local", ".localhost", ".onion")
 CHUNK = 2000
 
 
@@ -65,8 +69,10 @@ def parse_address(text: str) -> Address | None:
         )
     except EmailNotValidError:
         return None
-    if not re.search(r"\.[^.]*[a-z][^.]*$", found.ascii_domain, re.IGNORECASE):
+    if not re.search(r"\.[^.]*[a-z][^.]*\Z", found.ascii_domain, re.IGNORECASE):
         return None  # "root@localhost", "a@1.2.3.4": no mailbox on the public internet
+    if not found.local_part.isascii():
+        return None  # would need SMTPUTF8 (RFC 6531) on every server on the way
     return Address(typed=typed, normalised=f"{found.local_part}@{found.ascii_domain}".lower())
 
 
@@ -122,7 +128,13 @@ def create_mailing(*, owner: Any, recipients: QuerySet[Any], message: Any = None
         name=name or _default_name(recipient_type),
         content_type=ContentType.objects.get_for_model(recipient_type.model_class),
     )
-    added = _Intake(mailing, recipient_type).run(recipients)
+    with Intake(mailing) as intake:
+        intake.fill(_sort(mailing, recipient_type, recipients))
+        intake.to_left_out()
+        odd = _OddOnes(mailing, intake)
+        # VIPs with several addresses before all others, so that the main account need not wait for them.
+        added = odd.take(vip=True) + intake.to_deliveries() + odd.take(vip=False)
+        intake.duplicates_to_left_out(Exclusion.DUPLICATE.value)
     Mailing.objects.filter(pk=mailing.pk).update(total=added)
     mailing.total = added
     audit(AuditAction.CREATED, by=owner, mailing=mailing)
@@ -142,127 +154,93 @@ def _objects(recipient_type: RecipientType, recipients: QuerySet[Any]) -> QueryS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
-    """One object's claim to an address; the lowest rank wins it."""
+    """One object's claim to an address; the lowest position wins it."""
 
-    vip: bool
-    pk: Any
+    position: int
     object_id: str
     address: str
 
-    def rank(self) -> tuple[bool, Any]:
-        return (not self.vip, self.pk)
+
+def _sort(mailing: Mailing, recipient_type: RecipientType, recipients: QuerySet[Any]) -> QuerySet[Any]:
+    """Annotate the host objects with all that decides about them; VIPs stand first, then the lowest key.
+
+    `mm_reason` is the first reason that applies, "" for those who may be mailed; `mm_plain` whether SQL can say that
+    what they have is one valid address.
+    """
+    known = Recipient.objects.filter(content_type=mailing.content_type, object_id=OuterRef("mm_object_id"))
+    mine = {recipient_type.owner: mailing.owner_id}
+    opted_out = Q(Exists(known.filter(subscribed=False)))
+    if recipient_type.subscribed:
+        opted_out |= Q(**{recipient_type.subscribed: False})
+    eligible = recipient_type.eligible(recipient_type.queryset().filter(**mine)).order_by()
+    suppressed = Exists(Suppression.objects.filter(address=OuterRef("mm_address")))
+    special = reduce(or_, (Q(mm_address__endswith=name) for name in SPECIAL))
+
+    reason: Any = Case(When(suppressed, then=Value(Exclusion.SUPPRESSED.value)), default=Value(""))
+    reason = Case(When(mm_address="", then=Value(Exclusion.NO_ADDRESS.value)), default=reason)
+    reason = Case(When(opted_out, then=Value(Exclusion.UNSUBSCRIBED.value)), default=reason)
+    reason = Case(When(pk__in=eligible.values("pk"), then=reason), default=Value(Exclusion.NOT_ELIGIBLE.value))
+    reason = Case(When(**mine, then=reason), default=Value(Exclusion.NOT_OWNER.value))
+    plain = Q(~special, mm_length__lte=PLAIN_LENGTH, mm_address__regex=PLAIN)
+    return (
+        _objects(recipient_type, recipients)
+        .annotate(
+            mm_object_id=Cast("pk", models.CharField(max_length=64)),
+            mm_email=Coalesce(F(recipient_type.email), Value(""), output_field=models.TextField()),
+        )
+        .annotate(
+            mm_vip=ExpressionWrapper(Q(Exists(known.filter(vip=True))), models.BooleanField()),
+            mm_address=Left(Lower(Trim("mm_email")), 320),
+        )
+        .annotate(mm_length=Length("mm_address"))
+        .annotate(mm_reason=reason, mm_plain=Case(When(plain, then=True), default=False))
+        .order_by("-mm_vip", "pk")
+    )
 
 
-class _Intake:
-    """Sorts the recipients of one mailing into deliveries and left-outs."""
+class _OddOnes:
+    """Takes those whom SQL does not judge: lists of addresses, non-ASCII, over-long or doubtful ones."""
 
-    def __init__(self, mailing: Mailing, recipient_type: RecipientType) -> None:
+    def __init__(self, mailing: Mailing, intake: Intake) -> None:
         self.mailing = mailing
-        self.type = recipient_type
-        known = Recipient.objects.filter(content_type=mailing.content_type, object_id=OuterRef("mm_object_id"))
-        self.unsubscribed = Exists(known.filter(subscribed=False))
-        self.vip = Exists(known.filter(vip=True))
+        self.intake = intake
         self.rejected: list[LeftOut] = []
 
-    def run(self, recipients: QuerySet[Any]) -> int:
-        """Insert the rows; return the number of deliveries."""
-        everybody = _objects(self.type, recipients).annotate(
-            mm_object_id=Cast("pk", models.CharField(max_length=64)),
-            mm_address=Left(Lower(Trim(Coalesce(F(self.type.email), Value("")))), 320),
-        )
-        candidates = self._sieve(everybody).annotate(mm_length=Length("mm_address"))
-        plain = Q(mm_length__lte=PLAIN_LENGTH, mm_address__regex=PLAIN)
-        return self._take_plain(candidates.filter(plain)) + self._take_odd(candidates.exclude(plain))
-
-    def _sieve(self, everybody: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave out whoever may not be mailed, each for the first reason that applies; return the rest."""
-        mine = {self.type.owner: self.mailing.owner_id}
-        self._leave_out(everybody.exclude(**mine), Exclusion.NOT_OWNER)
-        everybody = everybody.filter(**mine)
-
-        eligible = self.type.eligible(everybody)
-        self._leave_out(everybody.exclude(pk__in=eligible.values("pk")), Exclusion.NOT_ELIGIBLE)
-
-        opted_out = Q(self.unsubscribed)
-        if self.type.subscribed:
-            opted_out |= Q(**{self.type.subscribed: False})
-        self._leave_out(eligible.filter(opted_out), Exclusion.UNSUBSCRIBED)
-        subscribed = eligible.exclude(opted_out)
-
-        self._leave_out(subscribed.filter(mm_address=""), Exclusion.NO_ADDRESS)
-        addressed = subscribed.exclude(mm_address="")
-
-        suppressed = Exists(Suppression.objects.filter(address=OuterRef("mm_address")))
-        self._leave_out(addressed.filter(suppressed), Exclusion.SUPPRESSED)
-        return addressed.filter(~suppressed)
-
-    def _take_plain(self, plain: QuerySet[Any]) -> int:
-        queued = {"status": DeliveryStatus.QUEUED.value, "reason": "", "reply": "", "attempts": 0, "message_id": ""}
-        # VIPs first, then by key: the unique constraint keeps the first that comes with an address.
-        added = 0
-        if Recipient.objects.filter(content_type=self.mailing.content_type, vip=True).exists():
-            added = self._insert(Delivery, plain.filter(self.vip).order_by("pk"), **queued)
-        added += self._insert(Delivery, plain.order_by("pk"), **queued)
-        if added < plain.count():
-            taken = Delivery.objects.filter(mailing=self.mailing, object_id=OuterRef("mm_object_id"))
-            self._leave_out(plain.filter(~Exists(taken)), Exclusion.DUPLICATE)
-        return added
-
-    def _leave_out(self, queryset: QuerySet[Any], reason: Exclusion) -> None:
-        self._insert(LeftOut, queryset, reason=reason.value)
-
-    def _insert(self, model: type[models.Model], queryset: QuerySet[Any], **constants: Any) -> int:
-        columns = {"object_id": "mm_object_id", "address": "mm_address"}
-        return insert_select(model, queryset, columns=columns, constants={"mailing_id": self.mailing.pk, **constants})
-
-    def _take_odd(self, odd: QuerySet[Any]) -> int:
-        """Take what SQL does not judge: lists of addresses, non-ASCII, over-long or doubtful ones."""
-        rows = odd.annotate(mm_vip=self.vip).order_by("pk")
-        columns = rows.values_list("pk", "mm_object_id", "mm_vip", self.type.email)
-        stream = columns.iterator(chunk_size=CHUNK)
+    def take(self, *, vip: bool) -> int:
+        """Insert deliveries for the valid addresses of VIPs, or of the others; return how many."""
+        stream = self.intake.odd(vip=vip)
         added = 0
         while chunk := list(islice(stream, CHUNK)):
             added += self._take_chunk(chunk)
         return added
 
-    def _take_chunk(self, chunk: list[tuple[Any, str, bool, str]]) -> int:
+    def _take_chunk(self, chunk: list[tuple[int, str, str]]) -> int:
         claims: list[_Claim] = []
-        for pk, object_id, vip, text in chunk:
+        for position, object_id, text in chunk:
             valid, invalid = parse_addresses(text)
-            claims += [_Claim(vip=vip, pk=pk, object_id=object_id, address=each.normalised) for each in valid]
+            claims += [_Claim(position=position, object_id=object_id, address=each.normalised) for each in valid]
             for piece in invalid or ([] if valid else [text]):
-                self.rejected.append(self._left_out(object_id, piece, Exclusion.INVALID_ADDRESS))
+                self._reject(object_id, piece, Exclusion.INVALID_ADDRESS)
         addresses = {claim.address for claim in claims}
         suppressed = set(Suppression.objects.filter(address__in=addresses).values_list("address", flat=True))
-        holders = self._holders(addresses)
+        holders = {
+            address: _Claim(position=position, object_id=object_id, address=address)
+            for address, (position, object_id) in self.intake.holders(addresses).items()
+        }
         best = dict(holders)
         for claim in claims:
             rival = best.get(claim.address)
             if claim.address in suppressed:
-                self.rejected.append(self._left_out(claim.object_id, claim.address, Exclusion.SUPPRESSED))
+                self._reject(claim.object_id, claim.address, Exclusion.SUPPRESSED)
             elif rival is None:
                 best[claim.address] = claim
             elif rival.object_id != claim.object_id:
-                winner, loser = sorted((claim, rival), key=_Claim.rank)
+                winner, loser = sorted((claim, rival), key=lambda each: each.position)
                 best[claim.address] = winner
-                self.rejected.append(self._left_out(loser.object_id, loser.address, Exclusion.DUPLICATE))
-        return self._settle(best, holders)
+                self._reject(loser.object_id, loser.address, Exclusion.DUPLICATE)
+        return self._write(best, holders)
 
-    def _holders(self, addresses: set[str]) -> dict[str, _Claim]:
-        """Return who holds these addresses in this mailing already."""
-        rows = Delivery.objects.filter(mailing=self.mailing, address__in=addresses).values_list("address", "object_id")
-        found = dict(rows)
-        vips = set(
-            Recipient.objects.filter(
-                content_type=self.mailing.content_type, object_id__in=found.values(), vip=True
-            ).values_list("object_id", flat=True)
-        )
-        return {
-            address: _Claim(vip=object_id in vips, pk=self.type.to_pk(object_id), object_id=object_id, address=address)
-            for address, object_id in found.items()
-        }
-
-    def _settle(self, best: dict[str, _Claim], holders: dict[str, _Claim]) -> int:
+    def _write(self, best: dict[str, _Claim], holders: dict[str, _Claim]) -> int:
         fresh = [claim for address, claim in best.items() if address not in holders]
         Delivery.objects.bulk_create(
             [Delivery(mailing=self.mailing, object_id=claim.object_id, address=claim.address) for claim in fresh]
@@ -275,5 +253,5 @@ class _Intake:
         self.rejected.clear()
         return len(fresh)
 
-    def _left_out(self, object_id: str, address: str, reason: Exclusion) -> LeftOut:
-        return LeftOut(mailing=self.mailing, object_id=object_id, address=address[:320], reason=reason)
+    def _reject(self, object_id: str, address: str, reason: Exclusion) -> None:
+        self.rejected.append(LeftOut(mailing=self.mailing, object_id=object_id, address=address[:320], reason=reason))

@@ -67,6 +67,7 @@ class HoldReason(models.TextChoices):
     NO_MESSAGE = "no_message", _("No message chosen")
     BAD_MESSAGE = "bad_message", _("The message cannot be sent as it is")
     NO_RECIPIENTS = "no_recipients", _("Nobody to send to")
+    NO_TYPE = "no_type", _("Recipient type not registered any more")
     NO_ACCOUNT = "no_account", _("No account for mailing")
     ONLY_MAIN_ACCOUNT = "only_main_account", _("Only the main account, which serves VIP recipients only")
     ACCOUNT_OFF = "account_off", _("The account is not marked “Massmail”")

@@ -96,12 +96,17 @@ def follow(obj: Any, path: str) -> Any:
     return obj
 
 
+def _label(model: type[models.Model] | models.Model) -> str:
+    concrete = model._meta.concrete_model
+    return concrete._meta.label_lower if concrete else model._meta.label_lower
+
+
 @lru_cache(maxsize=8)
 def _load(paths: tuple[str, ...]) -> dict[str, RecipientType]:
     loaded: dict[str, RecipientType] = {}
     for path in paths:
         recipient_type = import_string(path)()
-        label = recipient_type.model_class._meta.label_lower
+        label = _label(recipient_type.model_class)
         if label in loaded:
             raise MassmailConfigurationError(f"MASSMAIL_RECIPIENT_TYPES names two types for {label}.")
         loaded[label] = recipient_type
@@ -118,14 +123,15 @@ def type_for(model: type[models.Model] | models.Model) -> RecipientType:
 
     Raises `MassmailConfigurationError` when the host registered none.
     """
-    concrete = model._meta.concrete_model
-    label = concrete._meta.label_lower if concrete else ""
-    try:
-        return _load(tuple(conf.recipient_types))[label]
-    except KeyError:
-        raise MassmailConfigurationError(
-            f"No recipient type for {label}: add one to MASSMAIL_RECIPIENT_TYPES."
-        ) from None
+    found = find_type(model)
+    if found is None:
+        raise MassmailConfigurationError(f"No recipient type for {_label(model)}: add one to MASSMAIL_RECIPIENT_TYPES.")
+    return found
+
+
+def find_type(model: type[models.Model] | models.Model) -> RecipientType | None:
+    """Return the type of `model`, or None when the host registers none (any more)."""
+    return _load(tuple(conf.recipient_types)).get(_label(model))
 
 
 def problems(recipient_type: RecipientType) -> list[str]:
@@ -134,7 +140,7 @@ def problems(recipient_type: RecipientType) -> list[str]:
     for attribute in ("email", "owner", "subscribed", "company", "language"):
         path = getattr(recipient_type, attribute)
         if path is not None and not _leads_somewhere(recipient_type.model_class, path):
-            found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model}.")
+            found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model} to one value.")
     if recipient_type.subscribed and "__" in recipient_type.subscribed:
         found.append(f"subscribed = {recipient_type.subscribed!r} must be a field of {recipient_type.model} itself.")
     return found
@@ -145,6 +151,8 @@ def _leads_somewhere(model: type[models.Model], path: str) -> bool:
         try:
             field = model._meta.get_field(name)
         except FieldDoesNotExist:
+            return False
+        if field.one_to_many or field.many_to_many:
             return False
         model = field.related_model or model
     return True

@@ -7,7 +7,7 @@ prepared message as rows. `check` tells a form everything that is wrong. Nothing
 
 from massmail.composing.freezing import freeze, thaw
 from massmail.composing.preparing import check, prepare, variables_used
-from massmail.composing.rendering import new_message_id, preview, render, with_pictures
+from massmail.composing.rendering import new_message_id, plain_values, preview, render, with_pictures
 from massmail.composing.types import Envelope, File, Links, Prepared, Rendered, Sender
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "freeze",
     "new_message_id",
+    "plain_values",
     "prepare",
     "preview",
     "render",

@@ -26,12 +26,17 @@ def new_message_id(domain: str) -> str:
     return f"<{secrets.token_hex(16)}@{headers.ascii_domain(domain)}>"
 
 
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` as templates see them, and as they are kept on record: data only."""
+    return {str(name): plain(value) for name, value in values.items()}
+
+
 def preview(prepared: Prepared, *, values: Mapping[str, Any], links: Links) -> Rendered:
     """Return what one recipient would read; pictures are `cid:` addresses (see `with_pictures`).
 
     Raises `CompositionError` if the message can't be filled in with `values`.
     """
-    context = {str(name): plain(value) for name, value in values.items()}
+    context = plain_values(values)
     context[UNSUBSCRIBE] = links.unsubscribe
     with neutral_locale():
         subject = headers.one_line(fill(prepared.subject_template, context, escape=False, field="subject"))

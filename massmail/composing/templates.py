@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -157,6 +158,8 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no NaN
     if value is None or isinstance(value, int | float | Decimal | datetime.date | datetime.time):
         return value
     if isinstance(value, Mapping):

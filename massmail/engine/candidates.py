@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.db.models import Q, QuerySet
 
 from massmail.audience import Address, parse_addresses
 from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
-from massmail.recipient_types import RecipientType, type_for
+from massmail.recipient_types import RecipientType, find_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,14 @@ def active_mailings(owner_id: Any, *, now: dt.datetime) -> list[Mailing]:
     """Return the owner's mailings that are under way at `now`, in their order."""
     started = Q(start_at__isnull=True) | Q(start_at__lte=now)
     active = Mailing.objects.filter(started, owner=owner_id, status=MailingStatus.ACTIVE)
-    return list(active.select_related("version", "content_type").order_by("pk"))
+    mailings = active.select_related("version", "content_type").order_by("pk")
+    return [mailing for mailing in mailings if type_of(mailing)]
+
+
+def type_of(mailing: Mailing) -> RecipientType | None:
+    """Return the recipient type of `mailing`, or None if the host has unregistered it, or removed the model."""
+    model = ContentType.objects.get_for_id(mailing.content_type_id).model_class()
+    return find_type(model) if model else None
 
 
 def in_turn(mailings: Sequence[Mailing], last: int) -> list[Mailing]:
@@ -82,10 +90,9 @@ def judge(deliveries: Sequence[Delivery]) -> list[Candidate]:
 
 def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, Candidate]:
     content_type = group[0].mailing.content_type
-    model = content_type.model_class()
-    if model is None:
-        raise LookupError(f"The model of {content_type} is gone.")
-    recipient_type = type_for(model)
+    recipient_type = type_of(group[0].mailing)
+    if recipient_type is None:
+        raise LookupError(f"There is no recipient type for {content_type}.")
     ids = {delivery.object_id for delivery in group}
     objects = recipient_type.fetch(ids)
     eligible = set(

@@ -23,11 +23,17 @@ from massmail.recipient_types import RecipientType
 
 
 class Claim(enum.Enum):
-    """What became of a claim: made; refused since something has changed; refused since the day's quota is used up."""
+    """What became of a claim."""
 
     MADE = enum.auto()
+    #: Something has changed since the candidate was read.
     STALE = enum.auto()
+    #: The account has used up its quota of the day.
     QUOTA_USED = enum.auto()
+    #: Working hours, or the turn, are over.
+    TOO_LATE = enum.auto()
+    #: An error of our own.
+    FAILED = enum.auto()
 
 
 class Claims:
@@ -48,9 +54,7 @@ class Claims:
         """Charge the quota of `day` and move the candidate's delivery to `sending`, in one transaction."""
         delivery, recipient = candidate.delivery, candidate.recipient
         assert recipient is not None  # noqa: S101  whoever has none is passed over
-        delivery.version_id = delivery.version_id or delivery.mailing.version_id
-        delivery.message_id = message_id
-        delivery.values = dict(values)
+        version_id = delivery.version_id or delivery.mailing.version_id
         with transaction.atomic(savepoint=False):
             if not self._charge(day):
                 return Claim.QUOTA_USED
@@ -59,8 +63,8 @@ class Claims:
                 mailing=delivery.mailing_id,
                 now=now,
                 message_id=message_id,
-                version=delivery.version_id,
-                values=delivery.values,
+                version=version_id,
+                values=dict(values),
                 recipient=recipient.pk,
                 vip=recipient.vip,
                 object=candidate.obj.pk,
@@ -70,6 +74,7 @@ class Claims:
                 give_back(self.account, day=day)
                 return Claim.STALE
         delivery.status, delivery.lane_id, delivery.sending_at = DeliveryStatus.SENDING, self.lease.lane.pk, now
+        delivery.message_id = message_id
         return Claim.MADE
 
     def _statement(self, recipient_type: RecipientType) -> Statement:

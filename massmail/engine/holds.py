@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 
 from massmail.choices import DeliveryStatus, HoldReason, MailingStatus
 from massmail.conf import conf
-from massmail.engine.lanes import usable_accounts, work
+from massmail.engine.candidates import type_of
+from massmail.engine.lanes import LONGEST_REST, usable_accounts, work
 from massmail.engine.window import Window, local_day, midnight_after, opens_at
 from massmail.models import AccountDay, Delivery, EmailAccount, Heartbeat, Lane, Mailing, MassmailSettings
 
@@ -166,7 +167,7 @@ def quota_hold(
 
 
 def _lane_hold(account: EmailAccount, lane: Lane | None, *, now: dt.datetime) -> Hold | None:
-    if lane is None or lane.next_at is None or lane.next_at <= now:
+    if lane is None or lane.next_at is None or not now < lane.next_at <= now + LONGEST_REST:
         return None
     if lane.failures:
         return Hold(
@@ -269,6 +270,13 @@ class _Facts:
             return _owner_inactive()
         if hold := deployment_hold(self.settings):
             return hold
+        if type_of(mailing) is None:
+            return Hold(
+                reason=HoldReason.NO_TYPE,
+                detail=_("The type of its recipients is not among MASSMAIL_RECIPIENT_TYPES any more."),
+                remedy=_("Ask whoever runs this site to register it again, or cancel the mailing."),
+                about=mailing,
+            )
         if mailing.start_at and mailing.start_at > self.now:
             return Hold(
                 reason=HoldReason.START_AT,

@@ -25,6 +25,7 @@ from massmail.tokens import new_token
 
 #: Deliveries that are given to accounts at a time: starting a mailing of a million costs nothing.
 CHUNK = 1000
+LONGEST_REST = dt.timedelta(days=1)
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------
@@ -84,7 +85,8 @@ def acquire(account: EmailAccount, *, now: dt.datetime) -> Lease | None:
     lane, _created = Lane.objects.get_or_create(account=account, slot=0)
     token = secrets.token_hex(8)
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=Now())
-    may_speak = Q(next_at__isnull=True) | Q(next_at__lte=now)
+    # Nothing lets a lane wait for more than a day: a later time was written by a clock that was ahead.
+    may_speak = Q(next_at__isnull=True) | Q(next_at__lte=now) | Q(next_at__gt=now + LONGEST_REST)
     if not Lane.objects.filter(free, may_speak, pk=lane.pk).update(lease_token=token, lease_until=_lease_end()):
         return None
     lane.refresh_from_db()
@@ -146,20 +148,29 @@ def hand_over(delivery: Delivery, account: EmailAccount | None) -> None:
     Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.QUEUED).update(account=account)
 
 
-def unassign_unusable() -> int:
-    """Take queued deliveries of active mailings away from accounts that may not send them; return how many.
+def unassign_unusable(mailings: Sequence[Mailing]) -> int:
+    """Take queued deliveries of `mailings` away from accounts that may not send them; return how many.
 
     These are accounts that are off, that are no longer the owner's, or main ones of recipients that are no VIPs.
     """
-    queued = Delivery.objects.filter(status=DeliveryStatus.QUEUED, mailing__status=MailingStatus.ACTIVE)
-    off = EmailAccount.objects.filter(Q(massmail=False) | ~Q(owner=OuterRef("mailing__owner")))
-    main = EmailAccount.objects.filter(main=True)
-    vip = Recipient.objects.filter(
-        content_type=OuterRef("mailing__content_type"), object_id=OuterRef("object_id"), vip=True
-    )
-    return queued.filter(account__in=off.values("pk")).update(account=None) + queued.filter(
-        ~Exists(vip), account__in=main.values("pk")
-    ).update(account=None)
+    by_key = {mailing.pk: mailing for mailing in mailings}
+    queued = Delivery.objects.filter(status=DeliveryStatus.QUEUED)
+    # Read first, and written for the few pairs that need it: as one statement it looked at every row, each tick.
+    given = queued.filter(mailing__in=by_key, account__isnull=False).order_by()
+    pairs = list(given.values_list("mailing_id", "account_id").distinct())
+    accounts = EmailAccount.objects.in_bulk({account_id for _mailing_id, account_id in pairs if account_id})
+    count = 0
+    for mailing_id, account_id in pairs:
+        mailing, account = by_key[mailing_id], accounts.get(account_id or 0)
+        rows = queued.filter(mailing=mailing_id, account=account_id)
+        if account is None or not account.massmail or account.owner_id != mailing.owner_id:
+            count += rows.update(account=None)
+        elif account.main:
+            vip = Recipient.objects.filter(
+                content_type=mailing.content_type_id, object_id=OuterRef("object_id"), vip=True
+            )
+            count += rows.filter(~Exists(vip)).update(account=None)
+    return count
 
 
 def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: int) -> int:
@@ -180,6 +191,7 @@ def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: i
     if not chunk:
         return 0
     with transaction.atomic():
+        outcomes.lock_recipients(mailing.content_type_id)
         recipients = _recipients(mailing, chunk)
         served: dict[int, list[int]] = defaultdict(list)
         newly: dict[int, list[int]] = defaultdict(list)
@@ -220,8 +232,7 @@ def _recipients(mailing: Mailing, chunk: Sequence[Delivery]) -> dict[str, Recipi
         ],
         ignore_conflicts=True,
     )
-    # Locked in one order, so that two mailings that give the same recipients an account agree, and do not deadlock.
-    recipients = {row.object_id: row for row in rows.select_for_update().order_by("pk")}
+    recipients = {row.object_id: row for row in rows}
     changed = []
     for recipient in recipients.values():
         new = [address for address in addresses[recipient.object_id] if address not in recipient.addresses]
@@ -265,6 +276,7 @@ def set_vip(recipients: QuerySet[Any], *, vip: bool, by: Any) -> int:
     )
     main = EmailAccount.objects.filter(owner__massmail_mailings=OuterRef("mailing_id"), main=True, massmail=True)
     with transaction.atomic():
+        outcomes.lock_recipients(content_type.pk)
         changed = outcomes.mark_vip(recipients, vip=vip)
         queued = Delivery.objects.filter(mailing__in=unended, status=DeliveryStatus.QUEUED)
         queued.filter(object_id__in=objects.values("mm_object_id")).update(

@@ -31,10 +31,10 @@ def tick(*, clock: Clock = timezone.now, ignore_hours: bool = False) -> list[int
     settings = MassmailSettings.load()
     Heartbeat.objects.update_or_create(name="tick", defaults={"at": timezone.now()})
     outcomes.doubt(lanes.lost(), day=local_day(now, settings.zone))
-    lanes.unassign_unusable()
     lifecycle.finish(now=now)
     started = Q(start_at__isnull=True) | Q(start_at__lte=now)
     active = list(Mailing.objects.filter(started, status=MailingStatus.ACTIVE))
+    lanes.unassign_unusable(active)
     if not active or holds.deployment_hold(settings):
         return []
     accounts = lanes.usable_accounts(mailing.owner_id for mailing in active)

@@ -43,8 +43,9 @@ def run(*, clock: SimulatedClock | RealClock, until_idle: bool, ignore_hours: bo
     spoken = 0
     while True:
         speakers = tick(clock=clock, ignore_hours=ignore_hours)
-        spoken += sum(run_lane(account_id, clock=clock, ignore_hours=ignore_hours) for account_id in speakers)
-        if not until_idle:
+        this_round = sum(run_lane(account_id, clock=clock, ignore_hours=ignore_hours) for account_id in speakers)
+        spoken += this_round
+        if not until_idle or (speakers and not this_round):  # others are at work, or nobody was left to write to
             return spoken
         if not speakers:
             moment = _next_gap(clock(), ignore_hours=ignore_hours)

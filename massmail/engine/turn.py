@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils.translation import gettext as _
 
 from massmail import outcomes
-from massmail.choices import DeliveryStatus, Ending, Exclusion, Phase, Security
-from massmail.composing import Envelope, Links, new_message_id, render, thaw
+from massmail.choices import DeliveryStatus, Ending, Exclusion, Failure, MailingStatus, Phase, Security
+from massmail.composing import Envelope, Links, new_message_id, plain_values, render, thaw
 from massmail.conf import conf
 from massmail.engine import candidates, claims, holds, lanes, lifecycle, pacing
 from massmail.engine.candidates import Candidate
@@ -35,6 +35,10 @@ AHEAD = 50
 #: How long an account rests whose provider says that its sending limit is reached, but not until when: the limits of
 #: Gmail and Microsoft 365 count the last 24 hours.
 LIMIT_REST = dt.timedelta(hours=24)
+#: How long a recipient waits at which an error of our own came up.
+POSTPONED = dt.timedelta(minutes=15)
+#: So many refusals by policy in a row, and the account and the mailing stop.
+POLICY_LIMIT = 5
 #: After these nothing keeps the next mail from leaving on the same connection.
 GOES_ON = frozenset({Ending.SENT, Ending.REFUSED, Ending.RETRY})
 
@@ -104,7 +108,7 @@ class Turn:
 
     def _ready(self) -> Ready | None:
         """Return the next recipient with the message composed, or None when the turn is over."""
-        while not self.ended and time.monotonic() < self.deadline and is_open(self.clock(), self.window):
+        while self._may_go_on():
             candidate = self._next()
             if candidate is None:
                 return None
@@ -116,6 +120,9 @@ class Turn:
             if ready is not None:
                 return ready
         return None
+
+    def _may_go_on(self) -> bool:
+        return not self.ended and time.monotonic() < self.deadline and is_open(self.clock(), self.window)
 
     def _next(self) -> Candidate | None:
         now = self.clock()
@@ -134,7 +141,7 @@ class Turn:
         """Settle a candidate that gets no mail from this account; True if that is so."""
         delivery, recipient = candidate.delivery, candidate.recipient
         if candidate.exclusion is not None:
-            outcomes.skip(delivery, candidate.exclusion, day=self._day())
+            self._skip(delivery, candidate.exclusion)
         elif recipient is None or delivery.address not in recipient.addresses:
             lanes.hand_over(delivery, None)
         elif recipient.vip and self.main is not None and self.main.pk != self.account.pk:
@@ -163,58 +170,84 @@ class Turn:
                 links=Links(unsubscribe=link),
             )
         except CompositionError as error:
-            outcomes.skip(delivery, Exclusion.NOT_PERSONAL, day=self._day(), reply=str(error))
+            self._skip(delivery, Exclusion.NOT_PERSONAL, str(error))
             return None
         return Ready(candidate=candidate, values=values, envelope=envelope)
 
     def _values(self, candidate: Candidate) -> Mapping[str, Any] | None:
-        """Return what is filled in, on a retry the same as before. None, and the delivery skipped, if it fails."""
+        """Return what is filled in. None, and the delivery skipped, if the host can't say."""
         delivery = candidate.delivery
-        if delivery.message_id and delivery.values is not None:
-            return delivery.values
         try:
-            return dict(candidate.recipient_type.values(candidate.obj))
+            return plain_values(candidate.recipient_type.values(candidate.obj))
+        except DatabaseError:
+            raise  # not this recipient's fault
         except Exception as error:
             # The host's own code: one broken record must not stop the lane.
             logger.exception("values() of %s failed for %s", candidate.recipient_type.model, delivery.object_id)
-            outcomes.skip(delivery, Exclusion.NOT_PERSONAL, day=self._day(), reply=repr(error))
+            self._skip(delivery, Exclusion.NOT_PERSONAL, repr(error))
             return None
+
+    def _skip(self, delivery: Delivery, reason: Exclusion, reply: str = "") -> None:
+        outcomes.skip(delivery, reason, lane=self.lease.lane, day=self._day(), reply=reply)
 
     # Claiming and handing in -----------------------------------------------------------------------------------------
 
     def _claimed(self, ready: Ready | None) -> Ready | None:
         """Claim `ready`, or the first after it that can be; None when the turn is over."""
         while ready is not None and not self._note_claim(self._claim(ready), ready):
-            ready = None if self.ended else self._ready()
+            ready = self._ready()
         return ready
 
     def _claim(self, ready: Ready) -> Claim:
-        return self.claims.claim(
-            ready.candidate,
-            message_id=ready.envelope.message_id,
-            values=ready.values,
-            day=self._day(),
-            now=self.clock(),
-        )
+        """Claim `ready` if the hours still allow it: connecting, or the mail before it, may have taken minutes."""
+        if not self._may_go_on():
+            return Claim.TOO_LATE
+        try:
+            # A savepoint: an error here must not undo the settlement that shares the transaction.
+            with transaction.atomic():
+                return self.claims.claim(
+                    ready.candidate,
+                    message_id=ready.envelope.message_id,
+                    values=ready.values,
+                    day=self._day(),
+                    now=self.clock(),
+                )
+        except Exception:
+            logger.exception("The claim of delivery %s failed", ready.delivery.pk)
+            return Claim.FAILED
 
     def _note_claim(self, claim: Claim, ready: Ready) -> bool:
         """Do what a failed claim calls for; True if it was made."""
-        if claim is Claim.QUOTA_USED:
-            self.ended = True
-        elif claim is Claim.STALE:
-            self._look_again(ready.delivery)
+        match claim:
+            case Claim.QUOTA_USED | Claim.TOO_LATE:
+                self.ended = True
+            case Claim.STALE:
+                self._look_again(ready.delivery)
+            case Claim.FAILED:
+                self._postpone(ready.delivery, _("An error of the app's own, which its log describes."))
         return claim is Claim.MADE
 
+    def _postpone(self, delivery: Delivery, why: str) -> None:
+        outcomes.postpone(delivery, until=self.clock() + POSTPONED, why=why)
+
     def _look_again(self, delivery: Delivery) -> None:
-        """Find out why a claim failed: skip the recipient if it lies there, else end the turn."""
+        """Find out why a claim failed: skip or postpone the recipient if it lies there, else end the turn."""
         fresh = Delivery.objects.select_related("mailing__content_type", "mailing__version").filter(
             pk=delivery.pk, status=DeliveryStatus.QUEUED, account=self.account
         )
         for current in candidates.judge(list(fresh)):
             if current.exclusion is not None:
-                outcomes.skip(current.delivery, current.exclusion, day=self._day())
-                return
-        self.ended = True
+                self._skip(current.delivery, current.exclusion)
+            elif current.delivery.mailing.status == MailingStatus.ACTIVE and self._still_speaks():
+                logger.warning("Delivery %s can't be claimed", delivery.pk)
+                self._postpone(delivery, _("It changed while it was being sent."))
+            else:
+                self.ended = True
+
+    def _still_speaks(self) -> bool:
+        """Tell whether the lease and the account's standing are as they were when the turn began."""
+        unheld = EmailAccount.objects.filter(pk=self.account.pk, owner=self.account.owner_id, hold_reason="")
+        return self.lease.held().exists() and unheld.filter(massmail=True, main=self.account.main).exists()
 
     def _hand_in(self, envelope: Envelope) -> Reply:
         failure = self._connect()  # the server may have closed after its last answer
@@ -233,13 +266,14 @@ class Turn:
             if reply.phase is not Phase.DOT:
                 claims.give_back(self.account, day=local_day(delivery.sending_at or self.clock(), self.settings.zone))
             self._set_pace(delivery)
-            if following is not None and verdict.ending in GOES_ON:
+            unhurt = verdict.ending in GOES_ON and verdict.reason != Failure.POLICY
+            if following is not None and unhurt and not self.ended:
                 claim = self._claim(following)
         self.spoken += 1
         self._rest(verdict, reply, delivery.mailing)
-        if claim is not None and following is not None and self._note_claim(claim, following):
-            return following
-        return None if self.ended else self._claimed(self._ready())
+        if claim is None or following is None:
+            return self._claimed(following or self._ready())
+        return following if self._note_claim(claim, following) else self._claimed(self._ready())
 
     def _connect(self) -> Reply | None:
         """Have a connection open, before anybody is claimed, so that a dead server harms nobody; return what failed."""
@@ -293,13 +327,30 @@ class Turn:
                 outcomes.hold_account(self.account, str(reply), until=self.clock() + LIMIT_REST)
                 self.ended = True
             case Ending.MESSAGE if mailing is not None:
-                self._pause(mailing, reply)
-            case _ if self.lease.lane.failures:
-                self.lease.note(failures=0, last_reply="")
+                self._pause(mailing, _("The server refuses this message: %s") % reply)
+            case Ending.REFUSED if verdict.reason == Failure.POLICY and mailing is not None:
+                self._refused_by_policy(mailing, reply)
+            case _ if self.lease.lane.failures or self.lease.lane.refusals:
+                self.lease.note(failures=0, refusals=0, last_reply="")
 
-    def _pause(self, mailing: Mailing, reply: Reply) -> None:
+    def _refused_by_policy(self, mailing: Mailing, reply: Reply) -> None:
+        """Count refusals in a row; at the limit stop the account and the mailing before more harm is done."""
+        refusals = self.lease.lane.refusals + 1
+        if refusals < POLICY_LIMIT:
+            self.lease.note(failures=0, refusals=refusals)
+            return
+        self.lease.note(refusals=0)
+        advice = _("%(count)s mails in a row were refused by policy, at last with: %(reply)s") % {
+            "count": refusals,
+            "reply": reply,
+        }
+        outcomes.hold_account(self.account, advice)
+        self._pause(mailing, advice)
+        self.ended = True
+
+    def _pause(self, mailing: Mailing, reason: str) -> None:
         with suppress(LifecycleError):  # somebody was quicker
-            lifecycle.pause(mailing, by=None, reason=_("The server refuses this message: %s") % reply)
+            lifecycle.pause(mailing, by=None, reason=reason)
         self.ahead.clear()
 
     def _day(self) -> dt.date:

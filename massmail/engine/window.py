@@ -83,7 +83,7 @@ def opens_at(now: dt.datetime, window: Window) -> dt.datetime:
     if is_open(now, window):
         return now
     today = local_day(now, window.zone)
-    for offset in range(9):
+    for offset in range(16):
         day = today + dt.timedelta(days=offset)
         opening = instant(day, window.start, window.zone)
         # Hours that lie wholly within a gap of the clock do not exist on that day.

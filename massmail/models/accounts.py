@@ -115,6 +115,7 @@ class Lane(models.Model):
     lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
     next_at = models.DateTimeField(_("may speak next at"), null=True, blank=True)
     failures = models.PositiveSmallIntegerField(_("failures in a row"), default=0)
+    refusals = models.PositiveSmallIntegerField(_("refusals by policy in a row"), default=0)
     last_reply = models.TextField(_("the server's last words"), blank=True)
     last_mailing = models.BigIntegerField(
         _("last mailing served"),

@@ -32,20 +32,19 @@ class Statement:
     """
 
     def __init__(self, queryset: QuerySet[Any], **changes: Any) -> None:
-        self.connection = connections[queryset.db]
+        self.using = queryset.db
         query: Any = queryset.query.chain(UpdateQuery)
         query.add_update_values(changes)
         query.annotations = {}
-        self.sql, self.params = query.get_compiler(connection=self.connection).as_sql()
+        self.sql, self.params = query.get_compiler(using=self.using).as_sql()
 
     def run(self, **values: Any) -> int:
-        """Run it with `values` in its slots; return the number of rows changed."""
+        """Run it with `values` in its slots, on the calling thread's connection; return the number of rows changed."""
+        connection = connections[self.using]
         params = [
-            param.output_field.get_db_prep_save(values[param.name], self.connection)
-            if isinstance(param, Slot)
-            else param
+            param.output_field.get_db_prep_save(values[param.name], connection) if isinstance(param, Slot) else param
             for param in self.params
         ]
-        with self.connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(self.sql, params)
             return int(cursor.rowcount)

@@ -9,9 +9,9 @@
 """
 
 from massmail.outcomes.accounts import hold_account, release_account
-from massmail.outcomes.deliveries import Progress, doubt, progress, requeue, settle, skip
+from massmail.outcomes.deliveries import Progress, doubt, postpone, progress, requeue, settle, skip
 from massmail.outcomes.replies import Verdict, classify
-from massmail.outcomes.standing import lift, mark_vip, suppress, unsubscribe
+from massmail.outcomes.standing import lift, lock_recipients, mark_vip, suppress, unsubscribe
 
 __all__ = [
     "Progress",
@@ -20,7 +20,9 @@ __all__ = [
     "doubt",
     "hold_account",
     "lift",
+    "lock_recipients",
     "mark_vip",
+    "postpone",
     "progress",
     "release_account",
     "requeue",

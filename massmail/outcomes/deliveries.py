@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet, Sum
 
 from massmail.choices import DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
-from massmail.models import Delivery, Mailing, MassmailSettings, Tally
+from massmail.models import Delivery, Lane, Mailing, MassmailSettings, Tally
 from massmail.models.statements import Statement, slot
 from massmail.outcomes.replies import Verdict, classify
 from massmail.outcomes.standing import suppress
@@ -20,6 +20,8 @@ from massmail.transport import Reply
 
 #: How long a delivery waits before its next attempt, by the number of attempts made; after the last it has failed.
 LADDER = tuple(dt.timedelta(minutes=minutes) for minutes in (15, 60, 240, 480, 1440, 2880))
+#: A delivery at which the server broke off lets others go first: it might break off at this one every time.
+OTHERS_FIRST = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
                 _end(delivery, DeliveryStatus.UNKNOWN, verdict.reason, day, reply=reply.text)
             case Ending.RETRY:
                 _retry(delivery, verdict, reply, now, day)
+            case Ending.SERVER:
+                requeue(delivery, reply=reply.text, not_before=now + OTHERS_FIRST)
             case _:
                 requeue(delivery, reply=reply.text)
     return verdict
@@ -92,9 +96,9 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
 def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date) -> None:
     row = {"pk": delivery.pk, "message_id": delivery.message_id, "reply": reply.text, "sent_at": now}
     if _sent_statement(DeliveryStatus.SENDING).run(**row):
-        _count(delivery, day, sent=1)
+        _count(delivery, delivery.lane_id, day, sent=1)
     elif _sent_statement(DeliveryStatus.UNKNOWN).run(**row):
-        _count(delivery, day, sent=1, unknown=-1)
+        _count(delivery, delivery.lane_id, day, sent=1, unknown=-1)
     else:
         return
     delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
@@ -128,14 +132,22 @@ def requeue(delivery: Delivery, *, reply: str = "", **fields: object) -> bool:
     return _move(_sending(delivery), DeliveryStatus.QUEUED, "", reply=reply, lane=None, sending_at=None, **fields)
 
 
-def skip(delivery: Delivery, reason: Exclusion, *, day: dt.date, reply: str = "") -> bool:
-    """End a queued delivery whose recipient may not be mailed any more."""
-    queued = Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.QUEUED)
+def skip(delivery: Delivery, reason: Exclusion, *, lane: Lane, day: dt.date, reply: str = "") -> bool:
+    """End a queued delivery whose recipient may not be mailed any more; `lane` found out."""
     with transaction.atomic():
-        moved = _move(queued, DeliveryStatus.SKIPPED, reason, reply=reply)
+        moved = _move(_queued(delivery), DeliveryStatus.SKIPPED, reason, reply=reply)
         if moved:
-            _count(delivery, day, skipped=1)
+            _count(delivery, lane.pk, day, skipped=1)
     return moved
+
+
+def postpone(delivery: Delivery, *, until: dt.datetime, why: str) -> None:
+    """Let a queued delivery wait that can't be sent for a reason of our own, so that the others go on."""
+    _queued(delivery).update(not_before=until, reply=why)
+
+
+def _queued(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.QUEUED)
 
 
 def doubt(deliveries: QuerySet[Delivery], *, day: dt.date) -> int:
@@ -154,7 +166,7 @@ def _sending(delivery: Delivery) -> QuerySet[Delivery]:
 def _end(delivery: Delivery, status: DeliveryStatus, reason: str, day: dt.date, **fields: object) -> bool:
     moved = _move(_sending(delivery), status, reason, **fields)
     if moved:
-        _count(delivery, day, **{status.value: 1})
+        _count(delivery, delivery.lane_id, day, **{status.value: 1})
     return moved
 
 
@@ -162,22 +174,24 @@ def _move(queryset: QuerySet[Delivery], status: DeliveryStatus, reason: str, **f
     return bool(queryset.update(status=status, reason=reason, **fields))
 
 
-def _count(delivery: Delivery, day: dt.date, **changes: int) -> None:
-    """Add `changes` to the tally of the delivery's mailing, lane and `day`."""
-    key = {"mailing_id": delivery.mailing_id, "lane_id": delivery.lane_id, "day": day}
+def _count(delivery: Delivery, lane_id: int | None, day: dt.date, **changes: int) -> None:
+    """Add `changes` to the tally of the delivery's mailing and a lane on `day`; without a lane in a row of its own."""
+    key = {"mailing_id": delivery.mailing_id, "lane_id": lane_id, "day": day}
     changes = {"sent": 0, "failed": 0, "skipped": 0, "unknown": 0} | changes
-    if _tally_statement(key["lane_id"] is None).run(**key, **changes):
+    if lane_id is not None and _tally_statement().run(**key, **changes):
         return
+    if lane_id is None or not Lane.objects.filter(pk=lane_id).exists():  # gone, with its account
+        key["lane_id"] = None
     try:
         with transaction.atomic():
             Tally.objects.create(**key, **changes)
-    except IntegrityError:  # another process made the row, or the lane was deleted
-        if not _tally_statement(False).run(**key, **changes):
-            Tally.objects.create(**key | {"lane_id": None}, **changes)
+    except IntegrityError:  # another process made the row
+        _tally_statement().run(**key, **changes)
 
 
 @cache
-def _tally_statement(without_lane: bool) -> Statement:
-    row = Tally.objects.filter(mailing=slot(Tally, "mailing", "mailing_id"), day=slot(Tally, "day"))
-    row = row.filter(lane=None) if without_lane else row.filter(lane=slot(Tally, "lane", "lane_id"))
+def _tally_statement() -> Statement:
+    row = Tally.objects.filter(
+        mailing=slot(Tally, "mailing", "mailing_id"), lane=slot(Tally, "lane", "lane_id"), day=slot(Tally, "day")
+    )
     return Statement(row, **{name: F(name) + slot(Tally, name) for name in ("sent", "failed", "skipped", "unknown")})

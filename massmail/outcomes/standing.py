@@ -17,7 +17,7 @@ from massmail.choices import AuditAction, DeliveryStatus, SuppressionReason
 from massmail.models import Delivery, Recipient, Suppression
 from massmail.models.bulk import insert_select
 from massmail.models.mailings import audit
-from massmail.recipient_types import RecipientType, recipient_types, type_for
+from massmail.recipient_types import RecipientType, find_type, recipient_types, type_for
 from massmail.signals import address_suppressed
 
 
@@ -28,6 +28,7 @@ def mark_vip(recipients: QuerySet[Any], *, vip: bool) -> int:
     objects = with_object_id(recipient_type.model_class._default_manager.filter(pk__in=recipients.values("pk")))
     known = Recipient.objects.filter(content_type=content_type, object_id__in=objects.values("mm_object_id"))
     with transaction.atomic():
+        lock_recipients(content_type.pk)
         changed = known.exclude(vip=vip).update(vip=vip)
         if vip:
             changed += insert_select(
@@ -42,6 +43,14 @@ def mark_vip(recipients: QuerySet[Any], *, vip: bool) -> int:
                 },
             )
     return changed
+
+
+def lock_recipients(content_type_id: int) -> None:
+    """Until the end of the transaction, be the only one that writes many recipients of this type.
+
+    Two that do so at once lock the same rows in different orders, and PostgreSQL ends one of them as a deadlock.
+    """
+    ContentType.objects.select_for_update(no_key=True).filter(pk=content_type_id).first()
 
 
 def with_object_id(queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -77,15 +86,16 @@ def unsubscribe(recipient: Recipient, address: str, *, source: str) -> None:
     The address is suppressed, the recipient and every host object with that address are unsubscribed, the host's own
     flags follow, and the last mail sent there notes when it happened.
     """
+    lock_recipients(recipient.content_type_id)
     suppress(address, SuppressionReason.UNSUBSCRIBED, source=source)
     Recipient.objects.filter(pk=recipient.pk).update(subscribed=False)
     for recipient_type in recipient_types():
         _unsubscribe_objects(recipient_type, address)
     model = recipient.content_type.model_class()
-    if model is not None:
-        recipient_type = type_for(model)
-        own = recipient_type.model_class._default_manager.filter(pk=recipient_type.to_pk(recipient.object_id))
-        recipient_type.set_subscribed(own, False)
+    own_type = find_type(model) if model else None
+    if own_type is not None:
+        own = own_type.model_class._default_manager.filter(pk=own_type.to_pk(recipient.object_id))
+        own_type.set_subscribed(own, False)
     last = (
         Delivery.objects.filter(object_id=recipient.object_id, address=address, status=DeliveryStatus.SENT)
         .filter(mailing__content_type=recipient.content_type)

@@ -141,7 +141,7 @@ def test_create_mailing__of_one_address_the_lowest_key_wins(alice, emails):
     [
         ("a@x.example", "A@x.example", "a@X.example"),
         ("a@x.example", "a@x.example, b@x.example", "a@x.example"),
-        ("müller@x.example, a@x.example", "a@x.example", "c@x.example;a@x.example"),
+        ("b@müller.example, a@x.example", "a@x.example", "c@x.example;a@x.example"),
     ],
 )
 def test_create_mailing__of_one_address_the_vip_wins(alice, emails, vip):
@@ -160,9 +160,9 @@ def test_create_mailing__international_addresses(alice):
     made = make(alice)
     assert set(made.mailing.deliveries.values_list("address", flat=True)) == {
         "info@xn--mller-kva.example",
-        "почта@x.example",
     }
-    assert made.left_out == {Exclusion.DUPLICATE: 1}
+    # The second needs SMTPUTF8 on every server on the way.
+    assert made.left_out == {Exclusion.DUPLICATE: 1, Exclusion.INVALID_ADDRESS: 1}
 
 
 @pytest.mark.django_db
@@ -181,6 +181,21 @@ def test_create_mailing__from_joins_that_repeat_rows(alice):
         person.tags.add(Tag.objects.create(name=name))
     made = make(alice, Contact.objects.filter(tags__name__in=["metal", "wood", "paper"]))
     assert (made.added, made.left_out) == (1, {})
+
+
+@pytest.mark.django_db
+def test_create_mailing__a_host_that_doubles_rows(alice, monkeypatch):
+    from example_project.crm.mailing import ContactRecipients
+    from example_project.crm.models import Tag
+
+    person, barred = one(alice, "a@x.example"), one(alice, "b@x.example", massmail=False)
+    for name in ("metal", "wood"):
+        tag = Tag.objects.create(name=name)
+        person.tags.add(tag)
+        barred.tags.add(tag)
+    monkeypatch.setattr(ContactRecipients, "eligible", lambda self, queryset: queryset.filter(tags__isnull=False))
+    made = make(alice)
+    assert (made.added, made.left_out) == (1, {Exclusion.UNSUBSCRIBED: 1})
 
 
 @pytest.mark.django_db
@@ -256,7 +271,7 @@ def test_create_mailing__a_failure_leaves_nothing_behind(alice, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(audience._Intake, "_take_odd", fail)
+    monkeypatch.setattr(audience._OddOnes, "take", fail)
     with pytest.raises(RuntimeError):
         make(alice)
     assert (Mailing.objects.count(), Delivery.objects.count(), LeftOut.objects.count()) == (0, 0, 0)
@@ -268,7 +283,6 @@ def test_create_mailing__a_failure_leaves_nothing_behind(alice, monkeypatch):
         ("Anna.Schmidt@Acme.Example", "anna.schmidt@acme.example"),
         ("Anna Schmidt <anna@acme.example>", "anna@acme.example"),
         ('"quoted local"@acme.example', '"quoted local"@acme.example'),
-        ("ünï@acme.example", "ünï@acme.example"),
         ("info@Müller.example", "info@xn--mller-kva.example"),
     ],
 )
@@ -297,6 +311,9 @@ def test_parse_address(text, normalised):
         "a@b\x00.example",
         "x" * 65 + "@c.example",
         "a@b.example\nBcc: x",
+        "a@firma.local",
+        "a@b.invalid",
+        "почта@acme.example",
     ],
 )
 def test_parse_address__refused(text):
@@ -322,11 +339,12 @@ def test_what_sql_takes_by_itself_is_never_more_than_the_validator(alice):
         "a@b.c1",
         "a'b@c.example",
     ]
+    samples += ["a@b.example\n", "a@firma.local", "a@b.invalid", "a@b.onion", "a@localhost.example"]
     samples += ["x" * 52 + "@c.example", "x" * 53 + "@c.example", "a@" + "b" * 64 + ".example"]
     for sample in samples:
         one(alice, sample)
     made = make(alice)
     for address in made.mailing.deliveries.values_list("address", flat=True):
         assert parse_address(address).normalised == address
-    valid = {sample for sample in samples if parse_address(sample)}
+    valid = {parse_address(sample).normalised for sample in samples if parse_address(sample)}
     assert set(made.mailing.deliveries.values_list("address", flat=True)) == valid

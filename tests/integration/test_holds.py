@@ -93,6 +93,13 @@ def use_quota(alice, mailing):
     AccountDay.objects.create(account=EmailAccount.objects.get(), date=NOW.date(), used=94)
 
 
+def unregister(alice, mailing):
+    from django.contrib.contenttypes.models import ContentType
+    from django.contrib.sessions.models import Session
+
+    Mailing.objects.filter(pk=mailing.pk).update(content_type=ContentType.objects.get_for_model(Session))
+
+
 def gap(alice, mailing):
     Lane.objects.create(account=EmailAccount.objects.get(), next_at=LATER)
 
@@ -117,6 +124,7 @@ MAILING_HOLDS = [
     (start_later, HoldReason.START_AT, LATER),
     (deactivate, HoldReason.OWNER_INACTIVE, None),
     (no_page, HoldReason.NO_UNSUBSCRIBE_URL, None),
+    (unregister, HoldReason.NO_TYPE, None),
     (no_account, HoldReason.NO_ACCOUNT, None),
     (main_only, HoldReason.ONLY_MAIN_ACCOUNT, None),
     (hold_account, HoldReason.ACCOUNT_HELD, LATER),
@@ -146,9 +154,10 @@ def test_explain__what_holds_the_mailing_holds_its_deliveries_and_the_engine(ali
 
     lanes.assign(mailing, list(EmailAccount.objects.all()), daily_limit=94)
     arrange(alice, mailing)
-    if expected not in {HoldReason.NO_HEARTBEAT, HoldReason.ONLY_MAIN_ACCOUNT, HoldReason.NO_ACCOUNT}:
+    unassigned = {HoldReason.ONLY_MAIN_ACCOUNT, HoldReason.NO_ACCOUNT}
+    if expected not in {HoldReason.NO_HEARTBEAT, *unassigned}:
         assert reason(Delivery.objects.first()) == expected
-    if expected is not HoldReason.NO_HEARTBEAT:
+    if expected not in {HoldReason.NO_HEARTBEAT, HoldReason.NO_TYPE}:
         assert tick(clock=lambda: NOW) == []
 
 

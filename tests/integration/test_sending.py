@@ -574,13 +574,48 @@ def test_outcome__421_backs_off_without_counting_an_attempt(alice, outbox):
     lane = Lane.objects.get(account=box)
     assert (lane.failures, lane.next_at) == (1, world.berlin("2026-11-23 10:01"))
     assert holds.explain(mailing, now=world.MONDAY).reason == HoldReason.BACK_OFF
+    # The others go first; then the one at which it broke off has another try.
     send("2026-11-23 10:01")
     lane.refresh_from_db()
-    assert (lane.failures, lane.next_at) == (2, world.berlin("2026-11-23 10:06"))
+    assert (statuses(mailing), lane.failures) == ({"sent": 2, "queued": 1}, 0)
+    send("2026-11-23 10:10")
+    lane.refresh_from_db()
+    assert (lane.failures, lane.next_at) == (1, world.berlin("2026-11-23 10:11"))
     memory.replies.clear()
-    send("2026-11-23 10:06")
+    send("2026-11-23 10:20")
     lane.refresh_from_db()
     assert (statuses(mailing), lane.failures) == ({"sent": 3}, 0)
+
+
+def test_outcome__failures_in_a_row_back_off_further(alice, monkeypatch):
+    box = world.account(alice)
+    world.contacts(alice, 1)
+    world.started(alice)
+
+    def refuse_connection(self):
+        raise TransportError(Reply(phase=Phase.CONNECT, code=None, text="refused"))
+
+    monkeypatch.setattr(memory.MemoryConnection, "open", refuse_connection)
+    for at, until in (("10:00", "10:01"), ("10:01", "10:06"), ("10:06", "10:21"), ("10:21", "11:21")):
+        send(f"2026-11-23 {at}")
+        assert Lane.objects.get(account=box).next_at == world.berlin(f"2026-11-23 {until}")
+    assert set(Delivery.objects.values_list("status", "attempts", "not_before")) == {("queued", 0, None)}
+
+
+def test_outcome__five_policy_refusals_in_a_row_stop_account_and_mailing(alice, outbox):
+    box = world.account(alice)
+    world.contacts(alice, 20)
+    for number in (0, *range(2, 20)):
+        refuse(number, Phase.DOT, 554, "5.7.1 Message rejected as spam")
+    mailing = world.started(alice)
+    send()
+    box.refresh_from_db()
+    mailing.refresh_from_db()
+    assert statuses(mailing) == {"failed": 6, "sent": 1, "queued": 13}
+    assert mailing.status == MailingStatus.PAUSED
+    for text in (box.hold_reason, mailing.pause_reason):
+        assert "5 mails in a row were refused by policy" in text
+        assert "rejected as spam" in text
 
 
 def test_outcome__dropped_after_the_dot_is_unknown_and_never_sent_again(alice, outbox):
@@ -679,6 +714,140 @@ def test_outcome__an_unforeseen_error_lets_the_lane_rest_and_shows(alice, outbox
     assert "KeyError: 'surprise'" in hold.detail
     assert statuses(mailing) == {"queued": 2}
     assert send("2026-11-23 10:01") == 2
+
+
+def test_outcome__an_error_in_the_next_claim_does_not_undo_the_last_mail(alice, outbox, monkeypatch):
+    from massmail.engine.claims import Claims
+
+    world.account(alice)
+    people = world.contacts(alice, 3)
+    mailing = world.started(alice)
+    claim = Claims.claim
+
+    def sometimes(self, candidate, **fields):
+        if candidate.obj.pk == people[1].pk:
+            raise ValueError("broken row")
+        return claim(self, candidate, **fields)
+
+    monkeypatch.setattr(Claims, "claim", sometimes)
+    assert send() == 2
+    assert statuses(mailing) == {"sent": 2, "queued": 1}
+    waiting = mailing.deliveries.get(status="queued")
+    assert waiting.not_before == world.berlin("2026-11-23 10:15")
+    assert "error" in holds.explain(waiting, now=world.MONDAY).detail
+    monkeypatch.undo()
+    assert send("2026-11-23 10:15") == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "a\x00b", object(), dt.date(2026, 11, 2)])
+def test_outcome__any_value_of_the_host_can_be_sent_and_kept(alice, outbox, monkeypatch, value):
+    from example_project.crm.mailing import ContactRecipients
+
+    world.account(alice)
+    world.contacts(alice, 2)
+    values = {"first_name": value, "company": alice}
+    monkeypatch.setattr(ContactRecipients, "values", lambda self, contact: values)
+    mailing = world.started(alice)
+    assert send() == 2
+    assert all(kept["company"] == "alice" for kept in mailing.deliveries.values_list("values", flat=True))
+
+
+def test_outcome__a_database_error_in_the_hosts_code_skips_nobody(alice, outbox, monkeypatch):
+    from django.db import OperationalError
+
+    from example_project.crm.mailing import ContactRecipients
+
+    world.account(alice)
+    world.contacts(alice, 2)
+
+    def broken(self, contact):
+        raise OperationalError("server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ContactRecipients, "values", broken)
+        mailing = world.started(alice)
+        send()
+    assert statuses(mailing) == {"queued": 2}
+    assert send("2026-11-23 10:01") == 2
+
+
+def test_outcome__skips_and_a_deleted_account_leave_the_books_right(alice, outbox):
+    first, second = world.account(alice, "first"), world.account(alice, "second")
+    world.contacts(alice, 6)
+    mailing = world.started(alice)
+    Contact.objects.filter(email__in=["person0@alice.example", "person1@alice.example"]).update(massmail=False)
+    lanes.assign(mailing, [first, second], daily_limit=94)
+    run_lane(first.pk, clock=world.clock())
+    first.delete()
+    waiting = mailing.deliveries.filter(status="queued").latest("pk")
+    Contact.objects.filter(email=waiting.address).update(massmail=False)
+    send()
+    seen = progress([mailing], now=world.MONDAY)[mailing.pk]
+    assert (seen.sent, seen.skipped, seen.to_go, seen.percent) == (3, 3, 0, 100)
+
+
+def test_recheck__a_slow_server_does_not_carry_the_next_mail_past_closing_time(alice, outbox, monkeypatch):
+    world.settings(use_business_time=True)
+    world.account(alice)
+    world.contacts(alice, 5)
+    mailing = world.started(alice)
+    clock = world.clock("2026-11-23 17:25")
+    deliver = memory.MemoryConnection.deliver
+
+    def slowly(self, **letter):
+        clock.wait_until(clock() + dt.timedelta(minutes=9))
+        return deliver(self, **letter)
+
+    monkeypatch.setattr(memory.MemoryConnection, "deliver", slowly)
+    run(clock=clock, until_idle=True)
+    assert statuses(mailing) == {"sent": 1, "queued": 4}
+
+
+def test_vip__one_with_several_addresses_goes_first_as_well(alice, outbox):
+    main = world.account(alice, "main", main=True)
+    world.account(alice)
+    world.contacts(alice, 20)
+    last = world.contacts(alice, 1, email="o'neil@x.example, second@x.example")[0]
+    lanes.set_vip(Contact.objects.filter(pk=last.pk), vip=True, by=alice)
+    mailing = world.started(alice)
+    assert set(mailing.deliveries.order_by("pk")[:2].values_list("object_id", flat=True)) == {str(last.pk)}
+    send()
+    assert {letter.to for letter in outbox if letter.sender == main.from_email} == {
+        "o'neil@x.example",
+        "second@x.example",
+    }
+
+
+def test_type__an_unregistered_one_holds_its_mailing_only(alice, outbox, settings):
+    world.account(alice)
+    world.contacts(alice, 2)
+    world.lead(alice)
+    from example_project.crm.models import Lead
+
+    lost = world.started(alice, Lead.objects.all(), message=world.message(alice, subject="Hi"))
+    other = world.started(alice)
+    settings.MASSMAIL_RECIPIENT_TYPES = ["example_project.crm.mailing.ContactRecipients"]
+    assert send() == 2
+    assert statuses(other) == {"sent": 2}
+    assert holds.explain(lost, now=world.MONDAY).reason == HoldReason.NO_TYPE
+
+
+def test_unsubscribe__works_when_the_type_is_not_registered_any_more(alice, settings):
+    box = world.account(alice)
+    world.contacts(alice, 1)
+    mailing = world.started(alice)
+    lanes.assign(mailing, [box], daily_limit=94)
+    settings.MASSMAIL_RECIPIENT_TYPES = []
+    unsubscribe(Recipient.objects.get(), "person0@alice.example", source="test")
+    assert Suppression.objects.get().address == "person0@alice.example"
+
+
+def test_clock__a_rest_written_by_a_clock_that_was_ahead_is_ignored(alice, outbox):
+    world.account(alice, paced=True)
+    world.contacts(alice, 2)
+    world.started(alice)
+    run(clock=world.clock("2027-05-03 10:00"), until_idle=False)
+    assert run(clock=world.clock("2026-11-23 10:00"), until_idle=False) == 1
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------
