@@ -133,8 +133,9 @@ def create_mailing(*, owner: Any, recipients: QuerySet[Any], message: Any = None
         intake.to_left_out()
         odd = _OddOnes(mailing, intake)
         # VIPs with several addresses before all others, so that the main account need not wait for them.
-        added = odd.take(vip=True) + intake.to_deliveries() + odd.take(vip=False)
+        added = odd.take(vip=True) + intake.to_deliveries()
         intake.duplicates_to_left_out(Exclusion.DUPLICATE.value)
+        added += odd.take(vip=False)
     Mailing.objects.filter(pk=mailing.pk).update(total=added)
     mailing.total = added
     audit(AuditAction.CREATED, by=owner, mailing=mailing)

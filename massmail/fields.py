@@ -26,6 +26,15 @@ class Undecryptable(str):
     token: str
 
 
+class Secret(str):
+    """A text that does not show itself in a traceback: `repr` gives dots."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'••••'" if self else "''"
+
+
 def _derived(secret: str) -> bytes:
     key = HKDF(algorithm=hashes.SHA256(), length=32, salt=b"massmail", info=b"SecretField").derive(secret.encode())
     return base64.urlsafe_b64encode(key)
@@ -48,7 +57,7 @@ def decrypt(stored: str) -> str:
         return stored
     token = stored.removeprefix(PREFIX)
     try:
-        return keyring().decrypt(token.encode()).decode()
+        return Secret(keyring().decrypt(token.encode()).decode())
     except InvalidToken:
         lost = Undecryptable("")
         lost.token = token

@@ -169,6 +169,16 @@ def quota_hold(
 def _lane_hold(account: EmailAccount, lane: Lane | None, *, now: dt.datetime) -> Hold | None:
     if lane is None or lane.next_at is None or not now < lane.next_at <= now + LONGEST_REST:
         return None
+    if lane.failures and not lane.last_reply:
+        return Hold(
+            reason=HoldReason.BACK_OFF,
+            until=lane.next_at,
+            detail=_("The last attempt of the account “%(account)s” ended in an internal error.")
+            % {"account": account.name},
+            remedy=_(
+                "It tries again by itself. If it goes on, ask whoever runs this site to look into the worker's log."
+            ),
+        )
     if lane.failures:
         return Hold(
             reason=HoldReason.BACK_OFF,

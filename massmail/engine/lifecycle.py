@@ -17,7 +17,7 @@ from massmail.engine.holds import Hold, accounts_hold, deployment_hold, show, wi
 from massmail.engine.lanes import usable_accounts
 from massmail.engine.window import Window
 from massmail.exceptions import LifecycleError
-from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings
+from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Recipient
 from massmail.models.mailings import audit
 from massmail.outcomes import progress
 from massmail.recipient_types import type_for
@@ -47,7 +47,7 @@ def delays(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
     settings = MassmailSettings.load()
     accounts = usable_accounts([mailing.owner_id])[mailing.owner_id]
     found = [
-        accounts_hold(accounts) if accounts else None,
+        _vips_only(mailing) if accounts and accounts_hold(accounts) else None,
         Hold(
             reason=HoldReason.START_AT,
             until=mailing.start_at,
@@ -59,6 +59,21 @@ def delays(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
         window_hold(Window.of(settings), settings, now=max(now, mailing.start_at or now)),
     ]
     return [hold for hold in found if hold is not None]
+
+
+def _vips_only(mailing: Mailing) -> Hold:
+    """Return how far a mailing gets with the main account alone."""
+    vips = Recipient.objects.filter(content_type=mailing.content_type_id, vip=True).values("object_id")
+    count = Delivery.objects.filter(mailing=mailing, object_id__in=vips).count()
+    return Hold(
+        reason=HoldReason.ONLY_MAIN_ACCOUNT,
+        detail=_(
+            "The main account is the only one for mailing, and it sends to VIP recipients only: "
+            "%(vips)s of %(total)s. The others will wait."
+        )
+        % {"vips": count, "total": mailing.total},
+        remedy=_("Add another email account and mark it “Massmail”, or mark recipients as VIP."),
+    )
 
 
 def _owner_obstacle(mailing: Mailing) -> Hold | None:

@@ -80,10 +80,10 @@ def run_lane(account_id: int, *, clock: Clock = timezone.now, ignore_hours: bool
         turn = Turn(account, settings, lease, clock=clock, ignore_hours=ignore_hours)
         try:
             turn.speak()
-        except Exception as error:
-            # An error of our own or of the host's, unforeseen: the lane rests, and its page says why.
+        except Exception:
+            # An error of our own or of the host's, unforeseen: the lane rests, and its page says so.
             logger.exception("The turn of account %s broke off", account.pk)
-            turn.back_off(f"{type(error).__name__}: {error}")
+            turn.back_off("")
         finally:
             turn.close()
     return turn.spoken

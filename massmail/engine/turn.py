@@ -98,7 +98,7 @@ class Turn:
             current = self._advance(current, reply, following)
 
     def back_off(self, why: str) -> None:
-        """End the turn and let the lane rest, longer with each failure in a row."""
+        """End the turn and let the lane rest, longer with each failure in a row; `why` is empty for our own errors."""
         failures = self.lease.lane.failures + 1
         rest = self.clock() + pacing.back_off(failures)
         self.lease.note(next_at=rest, failures=failures, last_reply=why)

@@ -149,7 +149,9 @@ def test_vip__only_a_main_account_reaches_vips_and_says_so(alice, outbox):
     world.contacts(alice, 3)
     lanes.set_vip(Contact.objects.filter(email="person1@alice.example"), vip=True, by=alice)
     draft = world.mailing(alice)
-    assert [hold.reason for hold in lifecycle.delays(draft, now=world.MONDAY)] == [HoldReason.ONLY_MAIN_ACCOUNT]
+    (delay,) = lifecycle.delays(draft, now=world.MONDAY)
+    assert delay.reason == HoldReason.ONLY_MAIN_ACCOUNT
+    assert "1 of 3" in delay.detail
     lifecycle.start(draft, by=alice)
     send()
     assert [letter.to for letter in outbox] == ["person1@alice.example"]
@@ -711,7 +713,8 @@ def test_outcome__an_unforeseen_error_lets_the_lane_rest_and_shows(alice, outbox
         assert send() == 0
     hold = holds.explain(mailing, now=world.MONDAY)
     assert (hold.reason, hold.until) == (HoldReason.BACK_OFF, world.berlin("2026-11-23 10:01"))
-    assert "KeyError: 'surprise'" in hold.detail
+    assert "internal error" in hold.detail
+    assert "log" in hold.remedy
     assert statuses(mailing) == {"queued": 2}
     assert send("2026-11-23 10:01") == 2
 

@@ -126,3 +126,10 @@ def test_an_export_under_the_wrong_key_can_be_loaded_under_the_right_one(account
 @pytest.mark.parametrize("password", ["fernet:", "fernet:secret", "fernet:gAAAAA"])
 def test_a_typed_password_may_look_like_a_prefix(password):
     assert EmailAccount._meta.get_field("smtp_password").to_python(password) == password
+
+
+def test_a_secret_does_not_show_itself_in_a_traceback():
+    secret = decrypt(encrypt(CANARY))
+    assert secret == CANARY
+    assert CANARY not in repr(secret)
+    assert CANARY not in repr({"smtp_password": secret})
