@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from massmail import outcomes
@@ -93,9 +94,21 @@ class Turn:
         current = self._claimed(self._ready())
         while current is not None:
             # Composed before the current one is handed in, so that nothing stands between its answer and the commit.
-            following = None if self.account.paced else self._ready()
+            following = None if self.account.paced else self._following(current)
             reply = self._hand_in(current.envelope)
             current = self._advance(current, reply, following)
+
+    def _following(self, current: Ready) -> Ready | None:
+        try:
+            return self._ready()
+        except Exception:
+            # The server has nothing of the current one yet: it is no matter of doubt.
+            outcomes.requeue(current.delivery)
+            self._give_back(current.delivery)
+            raise
+
+    def _give_back(self, delivery: Delivery) -> None:
+        claims.give_back(self.account, day=local_day(delivery.sending_at or self.clock(), self.settings.zone))
 
     def back_off(self, why: str) -> None:
         """End the turn and let the lane rest, longer with each failure in a row; `why` is empty for our own errors."""
@@ -246,8 +259,14 @@ class Turn:
 
     def _still_speaks(self) -> bool:
         """Tell whether the lease and the account's standing are as they were when the turn began."""
-        unheld = EmailAccount.objects.filter(pk=self.account.pk, owner=self.account.owner_id, hold_reason="")
-        return self.lease.held().exists() and unheld.filter(massmail=True, main=self.account.main).exists()
+        account = EmailAccount.objects.filter(
+            Q(hold_reason="") | Q(held_until__lte=self.clock()),
+            pk=self.account.pk,
+            owner=self.account.owner_id,
+            massmail=True,
+            main=self.account.main,
+        )
+        return self.lease.held().exists() and account.exists()
 
     def _hand_in(self, envelope: Envelope) -> Reply:
         failure = self._connect()  # the server may have closed after its last answer
@@ -264,7 +283,7 @@ class Turn:
         with transaction.atomic():
             verdict = outcomes.settle(delivery, reply, now=self.clock(), day=self._day())
             if reply.phase is not Phase.DOT:
-                claims.give_back(self.account, day=local_day(delivery.sending_at or self.clock(), self.settings.zone))
+                self._give_back(delivery)
             self._set_pace(delivery)
             unhurt = verdict.ending in GOES_ON and verdict.reason != Failure.POLICY
             if following is not None and unhurt and not self.ended:

@@ -17,9 +17,9 @@ from massmail.transport import Reply
 DEAD = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 #: The sender is not accepted (RFC 3463, 3.2; Microsoft 365: "Client does not have permissions to send as this sender").
 SENDER = frozenset({"5.1.7", "5.1.8", "5.2.252", "5.7.60"})
-#: The provider's own sending limit: Gmail answers 550 5.4.5, Microsoft 365 550 5.1.90 and 5.7.705, Zoho 5.4.6; all of
+#: The provider's own sending limit: Gmail answers 550 5.4.5, Microsoft 365 550 5.1.90 and 5.7.705, all of
 #: them although tomorrow will do.
-LIMITED = frozenset({"5.4.5", "4.4.5", "5.4.6", "5.1.90", "5.7.705"})
+LIMITED = frozenset({"5.4.5", "4.4.5", "5.1.90", "5.7.705"})
 #: The message is too large (RFC 3463, 3.3 and 3.4), or its content is not understood (3.7).
 TOO_LARGE = frozenset({"5.3.4", "5.2.3"})
 

@@ -742,6 +742,27 @@ def test_outcome__an_error_in_the_next_claim_does_not_undo_the_last_mail(alice, 
     assert send("2026-11-23 10:15") == 1
 
 
+def test_outcome__an_error_while_composing_the_next_leaves_the_last_in_no_doubt(alice, outbox, monkeypatch):
+    from massmail.engine import turn as engine
+
+    box = world.account(alice)
+    world.contacts(alice, 3)
+    mailing = world.started(alice)
+    render = engine.render
+
+    def sometimes(*args, to, **kwargs):
+        if to.startswith("person1"):
+            raise KeyError("surprise")
+        return render(*args, to=to, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "render", sometimes)
+        send()
+    assert (statuses(mailing), outbox) == ({"queued": 3}, [])
+    assert AccountDay.objects.get(account=box).used == 0
+    assert send("2026-11-23 10:01") == 3
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "a\x00b", object(), dt.date(2026, 11, 2)])
 def test_outcome__any_value_of_the_host_can_be_sent_and_kept(alice, outbox, monkeypatch, value):
     from example_project.crm.mailing import ContactRecipients
