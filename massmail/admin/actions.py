@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.options import IS_POPUP_VAR
 from django.core import checks
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -33,17 +33,16 @@ class MassmailAdminMixin(Base):
     hands over everybody on all pages, and nothing is ever listed by its id. `actions = None` still means no menu.
     """
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
-        if self.actions is None or IS_POPUP_VAR in request.GET:
-            return actions
-        names = []
-        if request.user.has_perm("massmail.add_mailing"):
-            names.append("massmail_create_mailing")
-        if request.user.has_perm("massmail.change_recipient"):
-            names += ["massmail_mark_vip", "massmail_unmark_vip"]
-        found = (self.get_action(name) for name in names)
-        return actions | {name: (function, name, text) for function, name, text in filter(None, found)}
+    def __init__(self, model: type[Any], admin_site: admin.AdminSite) -> None:
+        super().__init__(model, admin_site)
+        if self.actions is not None:
+            self.actions = [*self.actions, "massmail_create_mailing", "massmail_mark_vip", "massmail_unmark_vip"]
+
+    def has_massmail_mailing_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("massmail.add_mailing")
+
+    def has_massmail_vip_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("massmail.change_recipient")
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         errors = super().check(**kwargs)
@@ -53,19 +52,26 @@ class MassmailAdminMixin(Base):
             errors.append(checks.Error(str(error), obj=type(self), id="massmail.E008"))
         return errors
 
-    @admin.action(description=_("Create mailing"))
+    @admin.action(description=_("Create mailing"), permissions=["massmail_mailing"])
     def massmail_create_mailing(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         try:
             owner = sole_owner(queryset) if request.user.is_superuser else request.user
-            creation = create_mailing(owner=owner, recipients=queryset)
+            with transaction.atomic():
+                creation = create_mailing(owner=owner, recipients=queryset)
+                transaction.set_rollback(not creation.added)
         except AudienceError as error:
             self.message_user(request, str(error), messages.ERROR)
             return None
-        level = messages.SUCCESS if creation.added else messages.WARNING
-        self.message_user(request, report(creation, page_url(self.admin_site, LeftOut, "changelist")), level)
+        if not creation.added:
+            self.message_user(
+                request, render_to_string("massmail/admin/nobody.html", {"creation": creation}), messages.WARNING
+            )
+            return None
+        left_outs = page_url(self.admin_site, LeftOut, "changelist")
+        self.message_user(request, report(creation, left_outs), messages.SUCCESS)
         return HttpResponseRedirect(change_url(self.admin_site, creation.mailing))
 
-    @admin.action(description=_("Mark as VIP"))
+    @admin.action(description=_("Mark as VIP"), permissions=["massmail_vip"])
     def massmail_mark_vip(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         mine, foreign = self._massmail_mine(request, queryset)
         changed = set_vip(mine, vip=True, by=request.user)
@@ -76,7 +82,7 @@ class MassmailAdminMixin(Base):
         )
         self._massmail_tell_foreign(request, foreign)
 
-    @admin.action(description=_("Remove VIP status"))
+    @admin.action(description=_("Remove VIP status"), permissions=["massmail_vip"])
     def massmail_unmark_vip(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         mine, foreign = self._massmail_mine(request, queryset)
         changed = set_vip(mine, vip=False, by=request.user)

@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from massmail.audience import parse_address
 from massmail.choices import Weekday
-from massmail.composing import check
+from massmail.composing import check, check_signature
 from massmail.models import EmailAccount, Suppression
 from massmail.recipient_types import recipient_types
 
@@ -85,6 +85,13 @@ class MailingForm(OwnedForm):
 
 
 class SignatureForm(OwnedForm):
+    def _post_clean(self) -> None:
+        """Refuse what no message with this signature could be sent with."""
+        super()._post_clean()  # type: ignore[misc]
+        if {"type", "content"} <= self.cleaned_data.keys():
+            for error in check_signature(self.instance, variables=known_variables()):
+                self.add_error("content", in_words(error))
+
     def _get_validation_exclusions(self) -> set[str]:
         # A new default takes the place of the old one when it is saved, so there is nothing to object to here.
         return super()._get_validation_exclusions() | {"default"}  # type: ignore[misc]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -69,8 +70,8 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing, *, mov
     return {
         "standing": standing,
         "draft": draft,
-        "obstacles": [_notice(request, site, mailing, hold) for hold in obstacles],
-        "delays": [_notice(request, site, mailing, hold) for hold in delays],
+        "obstacles": _notices(request, site, mailing, obstacles),
+        "delays": _notices(request, site, mailing, delays),
         "hold": _running_hold(request, site, mailing, standing),
         "buttons": _buttons(site, mailing, startable=not obstacles) if movable else [],
         "figures": _figures(site, mailing, standing),
@@ -84,6 +85,17 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing, *, mov
 def _notice(request: HttpRequest, site: AdminSite, mailing: Mailing, hold: Hold) -> Notice:
     url = "#mailing_form" if hold.about == mailing else link_to(request, site, hold.about)
     return Notice(text=hold.detail or str(hold.reason.label), remedy=hold.remedy, url=url)
+
+
+def _notices(request: HttpRequest, site: AdminSite, mailing: Mailing, holds: Iterable[Hold]) -> list[Notice]:
+    """Return the notices of `holds`; a remedy that helps against several of them stands at the first."""
+    told: set[str] = set()
+    notices = []
+    for hold in holds:
+        notice = _notice(request, site, mailing, hold)
+        notices.append(replace(notice, remedy="") if notice.remedy in told else notice)
+        told.add(notice.remedy)
+    return notices
 
 
 def _running_hold(request: HttpRequest, site: AdminSite, mailing: Mailing, standing: Standing) -> Notice | None:

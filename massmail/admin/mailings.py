@@ -24,12 +24,12 @@ from massmail.admin import previews
 from massmail.admin.forms import MailingForm
 from massmail.admin.mailing_page import page_context
 from massmail.admin.owned import OwnedModelAdmin
-from massmail.admin.places import change_url, lists_of_recipients, page_url
+from massmail.admin.places import add_url, change_url, lists_of_recipients, page_url
 from massmail.admin.standing import standings
 from massmail.choices import MailingStatus
 from massmail.engine import lifecycle
 from massmail.exceptions import CompositionError, LifecycleError
-from massmail.models import Delivery, Mailing
+from massmail.models import Delivery, Mailing, Message
 from massmail.recipient_types import recipient_types
 
 #: More than a page of the list shows.
@@ -58,6 +58,18 @@ class MailingChangeList(ChangeList):
         for mailing in mailings:
             mailing.standing = known[mailing.pk]
         self.result_list = mailings
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = gettext_lazy("state")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        """Offer every state but the one that nothing brings about yet."""
+        return [choice for choice in MailingStatus.choices if choice[0] != MailingStatus.MERGED]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() else queryset
 
 
 class RecipientTypeFilter(admin.SimpleListFilter):
@@ -105,7 +117,7 @@ def accounts(mailing: Any) -> str:
 class MailingAdmin(OwnedModelAdmin):
     form = MailingForm
     list_display = [title, state, sent_today, recipients, accounts]
-    list_filter = ["status", RecipientTypeFilter]
+    list_filter = [StatusFilter, RecipientTypeFilter]
     list_per_page = 50
     search_fields = ["name", "message__subject"]
     fieldsets = [(None, {"fields": ["name", "message", "start_at"]})]
@@ -157,6 +169,7 @@ class MailingAdmin(OwnedModelAdmin):
             "title": _("Mailings"),
             "progress_url": page_url(self.admin_site, Mailing, "progress"),
             "lists": lists_of_recipients(request, self.admin_site),
+            "write_url": add_url(request, self.admin_site, Message),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 

@@ -24,8 +24,6 @@ from massmail.recipient_types import recipient_types
 
 #: Mailings that are named on the page of their message.
 USES_SHOWN = 20
-#: The least a message may be.
-BARE = f'<p><a href="{{{{ {UNSUBSCRIBE} }}}}">{UNSUBSCRIBE}</a></p>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +111,11 @@ class SignatureAdmin(PreviewedModelAdmin):
     fieldsets = [(None, {"fields": ["name", "type", "content", "default"]})]
 
     def as_message(self, obj: Signature) -> Message:
-        """Return a message that is nothing but the signature."""
-        return Message(owner_id=obj.owner_id, subject=obj.name, content=BARE, signature=obj)
+        return previews.only_signature(obj)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if obj := kwargs.get("obj"):
-            context |= self.preview_context(obj)
+            context |= self.preview_context(obj) | {"preview_subject": ""}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:

@@ -6,11 +6,14 @@ Somebody else's object is a 404 at every address: that it exists is nobody's bus
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin
+from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from massmail.recipient_types import follow
@@ -23,6 +26,8 @@ class OwnedModelAdmin(admin.ModelAdmin):
 
     #: Lookup path from the model to the user who owns its objects.
     owner_path = "owner"
+    #: What links to the list may filter by, besides its filters.
+    linked_lookups: Sequence[str] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset = super().get_queryset(request)
@@ -36,6 +41,26 @@ class OwnedModelAdmin(admin.ModelAdmin):
         if obj is None:
             raise Http404(_("There is no such page."))
         return obj
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Allow what the list's filters ask. `?smtp_password__regex=` would answer questions about the ciphertext."""
+        filters = [each[0] if isinstance(each, tuple) else each for each in self.get_list_filter(request)]
+        names = {each if isinstance(each, str) else each.parameter_name for each in filters}
+        known = lookup.partition("__")[0] in names or lookup in self.linked_lookups
+        return known and super().lookup_allowed(lookup, value, request)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer no deleting to those who may only look at what is in the list."""
+        actions = super().get_actions(request)
+        if "delete_selected" in actions and not self._has_own(request):
+            del actions["delete_selected"]
+        return actions
+
+    def _has_own(self, request: HttpRequest) -> bool:
+        user = request.user
+        if user.is_superuser or not user.has_perm(VIEW_ALL):
+            return True  # everything in the list is theirs to delete
+        return self.get_queryset(request).filter(**{self.owner_path: user}).exists()
 
     def owns(self, request: HttpRequest, obj: Any) -> bool:
         return request.user.is_superuser or follow(obj, self.owner_path) == request.user
@@ -77,6 +102,15 @@ class OwnedModelAdmin(admin.ModelAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
         return type(form.__name__, (form,), {"user": request.user})
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Look twice where somebody else's form was saved in the same instant, against a constraint of the database.
+
+        The first try is rolled back. The second finds what the other one wrote, and the form can say so.
+        """
+        with suppress(IntegrityError):
+            return super().changeform_view(request, *args, **kwargs)
+        return super().changeform_view(request, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write what the form shows and nothing else: other columns have other writers, at work right now."""

@@ -49,6 +49,14 @@ def link_to(request: HttpRequest, site: AdminSite, obj: models.Model | None) -> 
         return ""
 
 
+def add_url(request: HttpRequest, site: AdminSite, model: type[models.Model]) -> str:
+    """Return the address of the form for a new `model`, or "" where there is none or the user may not use it."""
+    model_admin = site._registry.get(model)
+    if model_admin is None or not model_admin.has_add_permission(request):
+        return ""
+    return page_url(site, model, "add")
+
+
 def lists_of_recipients(request: HttpRequest, site: AdminSite) -> list[Place]:
     """Return the host's lists on this `site` in which the user may select recipients."""
     models = [recipient_type.model_class for recipient_type in recipient_types()]

@@ -9,16 +9,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 
 from massmail.composing import Links, Prepared, Rendered, prepare, preview, thaw, variables_used, with_pictures
+from massmail.composing.templates import UNSUBSCRIBE
 from massmail.exceptions import CompositionError
-from massmail.models import Delivery, Mailing, Message
+from massmail.models import Delivery, Mailing, Message, Signature
 from massmail.recipient_types import RecipientType, recipient_types, type_for
 from massmail.tokens import NOBODY, unsubscribe_link
 
 #: What shows a mail's pictures and styles, and nothing else: no scripts, forms, frames or plug-ins.
 POLICY = "sandbox; default-src 'none'; img-src data: https:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 PLAIN = "text/plain; charset=utf-8"
+#: The least a message may be.
+BARE = f'<p><a href="{{{{ {UNSUBSCRIBE} }}}}">{UNSUBSCRIBE}</a></p>'
+
+
+def only_signature(signature: Signature) -> Message:
+    """Return an unsaved message that is nothing but `signature`, saved or not."""
+    # Without its name, which errors would repeat on its own page.
+    unnamed = Signature(owner_id=signature.owner_id, type=signature.type, content=signature.content)
+    return Message(owner_id=signature.owner_id, subject=_("Signature"), content=BARE, signature=unnamed)
 
 
 def mailing_preview(mailing: Mailing) -> Rendered:

@@ -66,6 +66,7 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
 
     list_select_related = ["mailing__content_type", "mailing__owner"]
     search_fields = ["address"]
+    linked_lookups = ["mailing__id__exact"]
     # Counting a million rows to say "of a million" costs more than it tells.
     show_full_result_count = False
     #: What the list is called with the name of the mailing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -22,7 +22,11 @@ THE_ROW = "1"
 class MassmailSettingsAdmin(admin.ModelAdmin):
     form = MassmailSettingsForm
     # Without Django's clock: it compares with the time zone of the site, and these hours have a zone of their own.
-    formfield_overrides = {models.TimeField: {"widget": forms.TimeInput(format="%H:%M", attrs={"type": "time"})}}
+    formfield_overrides = {
+        models.TimeField: {
+            "widget": forms.TimeInput(format="%H:%M", attrs={"type": "time", "class": "vTextField vTimeField"})
+        }
+    }
     fieldsets = [
         (gettext_lazy("Daily limit"), {"fields": ["emails_per_day"]}),
         (
@@ -63,6 +67,13 @@ class MassmailSettingsAdmin(admin.ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         return HttpResponseRedirect(page_url(self.admin_site, MassmailSettings, "change", THE_ROW))
+
+    def response_change(self, request: HttpRequest, obj: MassmailSettings) -> HttpResponse:
+        """Stay: behind the form there is no list to go back to."""
+        self.message_user(
+            request, _("The Massmail Settings are saved. They hold from the next mail on."), messages.SUCCESS
+        )
+        return HttpResponseRedirect(request.path)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> MassmailSettings:
         """Return the row, or the defaults: looking at them makes no row."""

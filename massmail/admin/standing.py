@@ -8,10 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from massmail.choices import MailingStatus
+from django.utils.translation import gettext as _
+
+from massmail.choices import HoldReason, MailingStatus
 from massmail.engine.holds import Hold, explain_many
 from massmail.models import EmailAccount, Mailing
 from massmail.outcomes import Progress, progress
+
+HELD = "held"
+WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +37,22 @@ class Standing:
     crew: Crew
 
     @property
+    def look(self) -> str:
+        """How the badge looks: "held" where mail leaves only after somebody did something, "waiting" where it will
+        leave by itself, otherwise the status.
+        """
+        if self.status == MailingStatus.PAUSED and self.hold and self.hold.detail:
+            return HELD  # by the app, which had a reason
+        if self.status != MailingStatus.ACTIVE or self.hold is None:
+            return self.status.value
+        by_itself = self.hold.until is not None or self.hold.reason is HoldReason.RETRY
+        return WAITING if by_itself else HELD
+
+    @property
     def state(self) -> str:
-        return str(self.status.label)
+        if self.status != MailingStatus.ACTIVE:
+            return str(self.status.label)
+        return {HELD: _("Held"), WAITING: _("Waiting")}.get(self.look, str(self.status.label))
 
     @property
     def reason(self) -> str:
@@ -54,6 +73,7 @@ class Standing:
         done = self.progress
         return {
             "status": self.status.value,
+            "look": self.look,
             "moving": self.moving,
             "state": self.state,
             "reason": self.reason,

@@ -5,8 +5,9 @@ prepared message as rows. `check` tells a form everything that is wrong. Nothing
 `MessageVersion` and `VersionFile` have no other writer.
 """
 
+from massmail.composing.checking import check, check_signature
 from massmail.composing.freezing import freeze, thaw
-from massmail.composing.preparing import check, prepare, variables_used
+from massmail.composing.preparing import prepare, variables_used
 from massmail.composing.rendering import new_message_id, plain_values, preview, render, with_pictures
 from massmail.composing.types import Envelope, File, Links, Prepared, Rendered, Sender
 
@@ -18,6 +19,7 @@ __all__ = [
     "Rendered",
     "Sender",
     "check",
+    "check_signature",
     "freeze",
     "new_message_id",
     "plain_values",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 from xml.dom import DOMException
 
@@ -16,16 +17,17 @@ from lxml import html as lxml_html
 from premailer import Premailer
 from premailer.premailer import PremailerError
 
-from massmail.composing.masking import Mask
+from massmail.composing.masking import Mask, Tag
+from massmail.composing.stylecost import MAX_COST, cost_of, without_noise
+from massmail.composing.templates import UNSUBSCRIBE
 from massmail.exceptions import CompositionError
 
-#: Characters of content with a style sheet: premailer takes seconds for thousands of rules on hundreds of elements.
+#: Characters of content with a style sheet.
 MAX_STYLED = 200_000
 
 _PAGE = '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>%s</body></html>'
 _PREHEADER = "display:none; max-height:0; overflow:hidden; mso-hide:all"
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
-_CSS_NOISE = re.compile(r"/\*.*?\*/|\"[^\"\n]*\"|'[^'\n]*'", re.DOTALL)
 _AT_RULE = re.compile(r"@(?!media\b|charset\b)[\w\\-]*", re.IGNORECASE)
 
 
@@ -82,7 +84,7 @@ def _refuse_foreign_styles(root: Any, field: str) -> None:
                 line=element.sourceline,
             )
     for element in _sheets(root):
-        rule = _AT_RULE.search(_CSS_NOISE.sub("", element.text or ""))
+        rule = _AT_RULE.search(without_noise(element.text or ""))
         if rule:
             raise CompositionError(
                 _(
@@ -123,10 +125,19 @@ def inline_styles(root: Any, mask: Mask) -> None:
 
     Raises `CompositionError` where that can't be done once for all recipients.
     """
-    if _sheets(root):
+    sheets = _sheets(root)
+    if sheets:
         if len(etree.tostring(root, encoding="unicode")) > MAX_STYLED:
             raise CompositionError(
                 _("Content with a style sheet may have 200 kB. Shorten it, or use style attributes.")
+            )
+        if cost_of(root, sheets) > MAX_COST:
+            raise CompositionError(
+                _(
+                    "The style sheet has too many rules for so many elements, or too complicated ones. "
+                    "Delete the rules that are not used, or shorten the content."
+                ),
+                line=sheets[0].sourceline,
             )
         _refuse_conditional_classes(root, mask)
         _run_premailer(root)
@@ -174,14 +185,57 @@ def is_hidden(element: Any) -> bool:
     return bool(_HIDDEN.search(element.get("style", "")))
 
 
-def has_unsubscribe_link(root: Any, mask: Mask) -> bool:
-    """Return whether each recipient gets a visible link with `{{ unsubscribe_url }}`, whatever the conditions."""
+def require_unsubscribe_link(root: Any, mask: Mask) -> None:
+    """Raise `CompositionError` unless each recipient gets a visible link to the unsubscribe address itself."""
+    near_misses: list[Tag] = []
     for link in root.iter("a", "area"):
-        if any(tag.is_unsubscribe and tag.certain for tag in mask.find(link.get("href", ""))) and not any(
-            map(is_hidden, (link, *link.iterancestors()))
-        ):
+        href = link.get("href", "").strip()
+        tags = [tag for tag in mask.find(href) if UNSUBSCRIBE in tag.source]
+        alone = mask.pattern.fullmatch(href) and any(tag.is_unsubscribe and tag.certain for tag in tags)
+        if alone and not any(map(is_hidden, link.iterancestors())) and _is_visible(link, mask):
+            return
+        near_misses += tags
+    raise CompositionError(
+        _(
+            "The message needs a visible link to unsubscribe that does not depend on a condition: "
+            '<a href="{{ unsubscribe_url }}">Unsubscribe</a>. Nothing else may stand in its href, '
+            "and there must be words in it, or an image with an alt text."
+        ),
+        field=near_misses[0].field if near_misses else "content",
+        line=near_misses[0].line if near_misses else None,
+    )
+
+
+def _is_visible(link: Any, mask: Mask) -> bool:
+    """Return whether there is something to click on, whatever the conditions and values."""
+    if is_hidden(link):
+        return False
+    depth = 0
+    for text in _texts(link):
+        position = 0
+        for match in mask.pattern.finditer(text):
+            tag = mask.tags[int(match[1])]
+            if depth == 0 and (tag.is_unsubscribe or _shows(text[position : match.start()])):
+                return True
+            depth += tag.depth
+            position = match.end()
+        if depth == 0 and _shows(text[position:]):
             return True
     return False
+
+
+def _texts(element: Any) -> Iterator[str]:
+    """Yield the visible texts in `element`, and its own `alt` text, in their order."""
+    if isinstance(element.tag, str) and element.tag not in ("style", "script", "template") and not is_hidden(element):
+        yield element.get("alt", "") if element.tag in ("img", "area") else element.text or ""
+        for child in element:
+            yield from _texts(child)
+            yield child.tail or ""
+
+
+def _shows(text: str) -> bool:
+    """Return whether `text` is more than spaces, such as those without width."""
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def to_source(root: Any, mask: Mask) -> str:

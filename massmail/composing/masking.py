@@ -48,8 +48,16 @@ class Tag:
         return self.word in MIDDLES or self.word.startswith("end")
 
     @property
+    def depth(self) -> int:
+        """By how much the tag changes in how many conditions, loops and comments the text after it stands."""
+        if self.word in CONDITIONS:
+            return 1
+        return -1 if self.closes and self.word.removeprefix("end") in CONDITIONS else 0
+
+    @property
     def is_unsubscribe(self) -> bool:
-        return self.source.startswith("{{") and re.split(r"[|\s]", self.source[2:-2].strip())[0] == UNSUBSCRIBE
+        """Whether this is the address itself, with no filter that might make something else of it."""
+        return self.source.startswith("{{") and self.source[2:-2].strip() == UNSUBSCRIBE
 
 
 class Mask:
@@ -84,7 +92,7 @@ class Mask:
     def _add(self, source: str, field: str, line: int, depth: int) -> int:
         tag = Tag(number=len(self.tags), source=source, field=field, line=line, certain=depth == 0)
         self.tags.append(tag)
-        return depth + (tag.word in CONDITIONS) - (tag.word.removeprefix("end") in CONDITIONS and tag.closes)
+        return depth + tag.depth
 
     def word(self, tag: Tag) -> str:
         """Return what stands for `tag` in masked texts."""

@@ -18,12 +18,13 @@ MAX_STEPS = 100_000
 
 
 class MeteredContext(Context):
-    """A context that knows how much has been rendered with it."""
+    """A context that knows how much has been rendered with it, and at which line of the source that failed."""
 
     def __init__(self, values: dict[str, Any], *, autoescape: bool) -> None:
         super().__init__(values, autoescape=autoescape)
         self.size = 0
         self.steps = 0
+        self.failed_at: int | None = None
 
     def spend(self, size: int) -> None:
         """Count one step that brought the output to `size` characters; raise `CompositionError` over the limits."""
@@ -48,6 +49,11 @@ class Metered(Node):
     def render(self, context: Context) -> Any:
         assert isinstance(context, MeteredContext)  # noqa: S101 - the sandbox renders with nothing else
         before = context.size
-        output = self.node.render(context)
-        context.spend(before + len(output))
+        try:
+            output = self.node.render(context)
+            context.spend(before + len(output))
+        except Exception:
+            if context.failed_at is None and self.token is not None:
+                context.failed_at = self.token.lineno
+            raise
         return output

@@ -117,11 +117,12 @@ register.tag("comment", defaulttags.comment)
 
 
 @register.tag("for")
-def for_(parser: SandboxParser, token: Token) -> Node:
+def for_(parser: SandboxParser, token: Token) -> defaulttags.ForNode:
     """A loop in which an empty round is counted, too."""
     names = re.split(r"[\s,]+", token.contents.partition(" in ")[0])[1:]
     with parser.bound({*names, "forloop"}):
         node = defaulttags.do_for(parser, token)
+    parser.unpacks = parser.unpacks or len(node.loopvars) > 1
     body: Any = node.nodelist_loop
     body.append(Metered(TextNode("")))
     return node

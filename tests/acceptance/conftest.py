@@ -61,6 +61,14 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not errors
 
 
+@pytest.fixture
+def expect(page: Page) -> Any:
+    """Playwright's assertions, which wait for what they expect."""
+    from playwright.sync_api import expect
+
+    return expect
+
+
 class CompanyPages(BaseHTTPRequestHandler):
     """The company's site. Its page moved, as pages do, to another host."""
 

@@ -77,7 +77,7 @@ def test_from_the_list_to_the_last_mail(enter, live_server, alice, bob, outbox):
     assert page.get_by_role("button", name="Pause").is_visible()
 
     page.goto(live_server.url + url(Mailing, "changelist"))
-    page.locator("[data-field=state]", has_text="Active").wait_for()
+    page.locator("[data-field=state]", has_text="Held").wait_for()  # no worker is alive
     run(clock=world.clock(), until_idle=True)
     page.locator("[data-field=state]", has_text="Done").wait_for()  # without a reload
     assert page.locator("#result_list [data-field=percent]").inner_text() == "100"
@@ -159,3 +159,24 @@ def test_accessibility(width, scheme, browser, enter, addresses, boss):
             found.append(f"{address}: {axe.generate_report()}")
     context.close()
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility__empty_list_and_refused_forms(scheme, browser, enter, live_server, eve):
+    cookies = enter(eve).context.cookies()
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme, storage_state={"cookies": cookies})
+    page = context.new_page()
+    page.goto(live_server.url + url(Mailing, "changelist"))
+    page.get_by_role("heading", name="No mailing yet").wait_for()
+    empty = Axe().run(page, context={"exclude": NOT_OURS})
+    page.get_by_role("link", name="write a message").click()
+    page.fill("#id_subject", "News")
+    page.fill("#id_content", "{% load x %}")
+    page.click("[name=_save]")
+    error, field = page.locator("#id_content_error"), page.locator("#id_content")
+    error.wait_for()
+    assert error.bounding_box()["x"] == field.bounding_box()["x"]
+    refused = Axe().run(page, context={"exclude": NOT_OURS})
+    context.close()
+    assert not empty.violations_count, empty.generate_report()
+    assert not refused.violations_count, refused.generate_report()

@@ -7,7 +7,6 @@ from email import message_from_bytes, policy
 
 import pytest
 from django.core.management import call_command
-from playwright.sync_api import expect
 
 from example_project.crm.models import Contact
 from massmail.choices import MailingStatus
@@ -25,7 +24,7 @@ def log_in(page, live_server, name: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def make_mailing(page, live_server) -> None:
+def make_mailing(page, live_server, expect) -> None:
     """Tick everybody in the list of contacts, over all its pages, and choose "Create mailing"."""
     page.goto(f"{live_server.url}/admin/crm/contact/")
     page.locator("#action-toggle").check()
@@ -36,7 +35,7 @@ def make_mailing(page, live_server) -> None:
     expect(page.locator(".messagelist")).to_contain_text("is made")
 
 
-def start(page, subject: str) -> None:
+def start(page, subject: str, expect) -> None:
     page.get_by_label("Message:").select_option(label=subject)
     page.get_by_role("button", name="Save and continue editing").click()
     expect(page.frame_locator(".massmail-html").get_by_text("Dear First0 of Acme Metall GmbH")).to_be_visible()
@@ -44,7 +43,7 @@ def start(page, subject: str) -> None:
     expect(page.locator(".messagelist")).to_contain_text("started", ignore_case=True)
 
 
-def test_main_job(page, live_server, env, company_page, alice, settings, tmp_path):
+def test_main_job(page, expect, live_server, env, company_page, alice, settings, tmp_path):
     settings.MASSMAIL_PUBLIC_URL = env["MASSMAIL_PUBLIC_URL"] = live_server.url
     call_command("massmail_setup", verbosity=0)
     world.settings(unsubscribe_url=company_page, emails_per_day=500)
@@ -55,10 +54,10 @@ def test_main_job(page, live_server, env, company_page, alice, settings, tmp_pat
     with SMTPServer() as server:
         world.account(alice, smtp_port=server.port)
         log_in(page, live_server, "alice")
-        make_mailing(page, live_server)
+        make_mailing(page, live_server, expect)
         expect(page.locator(".messagelist")).to_contain_text("119 recipients")
         expect(page.locator(".messagelist")).to_contain_text("Unsubscribed: 1")
-        start(page, "News for {{ first_name }}")
+        start(page, "News for {{ first_name }}", expect)
 
         # Nobody reloads the list while it moves.
         page.goto(f"{live_server.url}/admin/massmail/mailing/")
@@ -95,7 +94,7 @@ def test_main_job(page, live_server, env, company_page, alice, settings, tmp_pat
     assert Contact.objects.get(email="person3@alice.example").massmail is False
 
     # The next mailing leaves that address out, and says so.
-    make_mailing(page, live_server)
+    make_mailing(page, live_server, expect)
     expect(page.locator(".messagelist")).to_contain_text("118 recipients")
     expect(page.locator(".messagelist")).to_contain_text("Unsubscribed: 2")
     page.locator(".messagelist").get_by_role("link", name="Unsubscribed: 2").click()

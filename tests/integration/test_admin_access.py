@@ -339,3 +339,65 @@ def test_moves_leave_an_audit_entry_with_the_person(desk, alice, boss):
     client_of(boss).post(url(desk["mailing"], "pause"))
     who = dict(AuditEntry.objects.filter(mailing=desk["mailing"]).values_list("action", "by__username"))
     assert (who["started"], who["paused"]) == ("alice", "boss")
+
+
+@pytest.mark.parametrize("secret", ["smtp_password", "imap_password"])
+@pytest.mark.parametrize("way", ["", "__regex", "__startswith", "__gt", "__isnull"])
+def test_lookups_ask_nothing_about_secrets(secret, way, desk, alice, boss):
+    """The answers "one account" and "none" would give away the ciphertext, a character at a time."""
+    for person in (alice, boss):
+        response = client_of(person).get(f"{url(EmailAccount, 'changelist')}?{secret}{way}=f")
+        assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("model", "query"),
+    [
+        (EmailAccount, "main__exact=1&massmail__exact=1"),
+        (Mailing, "status=draft&type=crm.contact&q=contact"),
+        (Delivery, "status__exact=queued"),
+        (LeftOut, "reason__exact=not_owner"),
+    ],
+)
+def test_lookups_of_the_lists_filters_are_answered(model, query, desk, alice, carol):
+    query += (
+        f"&mailing__id__exact={desk['mailing'].pk}" if model in (Delivery, LeftOut) else f"&owner__id__exact={alice.pk}"
+    )
+    response = client_of(carol).get(f"{url(model, 'changelist')}?{query}")
+    assert response.status_code == OK
+    assert response.context["cl"].result_count
+
+
+def offered(person: Any, model: type[Model]) -> set[str]:
+    form = client_of(person).get(url(model, "changelist")).context["action_form"]
+    return {value for value, _label in form.fields["action"].choices if value} if form else set()
+
+
+@pytest.mark.parametrize("model", [Mailing, Message, Signature])
+def test_deleting_is_offered_to_those_who_may(model, desk, alice, carol, boss):
+    assert offered(alice, model) == offered(boss, model) == {"delete_selected"}
+    assert offered(carol, model) == set()
+
+
+def test_deleting_is_offered_to_a_chief_with_mailings_of_her_own(desk, carol):
+    world.contacts(carol, 1)
+    world.mailing(carol)
+    assert offered(carol, Mailing) == {"delete_selected"}
+
+
+NOWHERE = 10**30
+
+
+@pytest.mark.parametrize("tail", ["", "nonsense/", "release/", "start/start/", "%2F/", "_2F/", "change/change/"])
+@pytest.mark.parametrize("thing", ["mailing", "message", "signature", "account", "delivery", "left_out"])
+def test_addresses_without_a_page_tell_nothing(thing, tail, desk, bob):
+    """Django leads every unknown address on to `…/change/`: of what is there and of what is not."""
+    client, model = client_of(bob), type(desk[thing])
+    answers = set()
+    for key in (desk[thing].pk, desk[thing].pk + 1000, NOWHERE):
+        response = client.get(f"{url(model, 'changelist')}{key}/{tail}")
+        location = response.headers.get("Location", "").replace(str(key), "KEY")
+        final = client.get(response.headers["Location"]) if location else response
+        answers.add((response.status_code, location, final.status_code))
+    assert len(answers) == 1
+    assert answers.pop()[2] in (MISSING, NOT_ALLOWED)

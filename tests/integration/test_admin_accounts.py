@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.signals import got_request_exception
+from django.db import connection
 from django.utils import timezone
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from massmail.admin.accounts import EmailAccountAdmin
+from massmail.admin.forms import EmailAccountForm, OwnedForm
 from massmail.choices import AuditAction
 from massmail.engine.window import local_day
 from massmail.models import AccountDay, AuditEntry, EmailAccount, Lane, MassmailSettings, Suppression
@@ -151,6 +155,49 @@ def test_main__when_a_superuser_adds_a_second(alice, boss):
     assert "main" in errors(submit(client_of(boss), url(EmailAccount, "add"), **data))
 
 
+def test_main__two_forms_in_the_same_instant(account, alice, monkeypatch):
+    world.account(alice, "first", main=True)
+    look, looks = EmailAccountForm.clean, []
+
+    def too_early(self: Any) -> Any:
+        """The first look comes before the other form is saved."""
+        looks.append(self)
+        return look(self) if len(looks) > 1 else OwnedForm.clean(self)
+
+    monkeypatch.setattr(EmailAccountForm, "clean", too_early)
+    response = submit(client_of(alice), url(account, "change"), main="on", name="Renamed")
+    assert "“first” is the main account already" in errors(response)["main"][0]
+    assert not said(response)
+    assert not LogEntry.objects.exists()
+    account.refresh_from_db()
+    assert (account.name, account.main) == ("office", False)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_main__two_people_press_save_together(alice, monkeypatch):
+    accounts = [world.account(alice, name) for name in ("left", "right")]
+    forms = [(client_of(alice), url(each, "change")) for each in accounts]
+    filled = [filled_in(client, address) | {"main": "on"} for client, address in forms]
+    together, save = Barrier(2, timeout=10), EmailAccountAdmin.save_model
+
+    def save_together(self: Any, *args: Any) -> None:
+        together.wait()
+        save(self, *args)
+
+    def press(number: int) -> int:
+        client, address = forms[number]
+        try:
+            return client.post(address, filled[number]).status_code
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(EmailAccountAdmin, "save_model", save_together)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(press, (0, 1))) == [200, 302]
+    assert EmailAccount.objects.filter(main=True).count() == 1
+
+
 @pytest.mark.parametrize("field", ["name", "from_name", "smtp_username"])
 def test_header_injection_is_refused(field, account, alice):
     for text in ("a\r\nBcc: all@x.example", "a\u2028b", "a\u202eb"):
@@ -263,6 +310,8 @@ def test_settings__save(boss):
     }
     response = submit(client_of(boss), f"{SETTINGS}1/change/", **changes)
     assert response.status_code == 302
+    assert response.headers["Location"] == f"{SETTINGS}1/change/"
+    assert said(response) == ["The Massmail Settings are saved. They hold from the next mail on."]
     row = MassmailSettings.load()
     assert (row.use_business_time, row.working_days, row.time_zone) == (True, [1, 2, 5], "Asia/Kathmandu")
     assert (row.unsubscribe_url, row.emails_per_day) == ("https://www.acme.example/bye/", 50)

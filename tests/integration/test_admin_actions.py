@@ -35,9 +35,6 @@ class ContactAdmin(MassmailAdminMixin, admin.ModelAdmin):
     actions = ["greet"]
     list_per_page = 5
 
-    def get_actions(self, request: Any) -> Any:
-        return super().get_actions(request) | {"wave": (lambda *args: None, "wave", "Wave")}
-
     def get_urls(self) -> Any:
         return [path("hello/", lambda request: HttpResponse("hello")), *super().get_urls()]
 
@@ -48,6 +45,7 @@ class ContactAdmin(MassmailAdminMixin, admin.ModelAdmin):
 
 office = OfficeSite(name="office")
 office.register(Contact, ContactAdmin)
+office.add_action(lambda *args: None, "wave")
 register(office)
 
 urlpatterns = [path("office/", office.urls), path("admin/", admin.site.urls)]
@@ -151,6 +149,7 @@ def test_create__says_who_was_left_out_and_why(alice, bob):
 
 
 def test_create__link_in_the_message_leads_to_the_left_out(alice, bob):
+    world.contacts(alice, 1)
     world.contacts(bob, 2)
     client = client_of(alice)
     act(client, Contact, CREATE, everywhere=True)
@@ -158,6 +157,21 @@ def test_create__link_in_the_message_leads_to_the_left_out(alice, bob):
     page = client.get(url(LeftOut, "changelist"), query)
     assert page.context["cl"].result_count == 2
     assert "Not assigned to the mailing&#x27;s owner" in page.content.decode()
+
+
+def test_create__for_nobody_makes_nothing_and_says_why(alice, bob):
+    world.contacts(bob, 3)
+    world.contacts(alice, 2, email="")
+    response = act(client_of(alice), Contact, CREATE, everywhere=True)
+    assert response.headers["Location"] == url(Contact, "changelist")
+    (message,) = said(response)
+    assert message.startswith("No mailing is made")
+    assert "Not assigned to the mailing&#x27;s owner: 3" in message
+    assert "No email address: 2" in message
+    assert "<a" not in message
+    assert not Mailing.objects.exists()
+    assert not LeftOut.objects.exists()
+    assert not AuditEntry.objects.exists()
 
 
 def test_create__superuser_on_behalf_of_the_one_owner(alice, boss):
@@ -236,11 +250,8 @@ def test_other_site__registering_twice_is_no_error():
 
 
 def test_actions_none_means_no_menu(rf, alice):
-    class Silent(ContactAdmin):
+    class Silent(MassmailAdminMixin, admin.ModelAdmin):
         actions = None
-
-        def get_actions(self, request: Any) -> Any:
-            return MassmailAdminMixin.get_actions(self, request)
 
     request = rf.get("/")
     request.user = alice

@@ -11,10 +11,11 @@ from django.utils import timezone
 
 from example_project.crm.models import Contact
 from massmail.admin.mailings import MailingAdmin
-from massmail.choices import MailingStatus
+from massmail.choices import HoldReason, MailingStatus
 from massmail.engine import lifecycle
+from massmail.engine.holds import Hold
 from massmail.engine.standalone import run
-from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Message
+from massmail.models import Delivery, EmailAccount, Heartbeat, LeftOut, Mailing, MassmailSettings, Message
 from massmail.outcomes import hold_account, progress
 from massmail.transport import memory
 from tests import world
@@ -56,6 +57,7 @@ def test_list__empty_one_explains_the_way(alice):
     page = html(client_of(alice).get(url(Mailing, "changelist")))
     assert "select recipients in their list" in page
     assert url(Contact, "changelist") in page
+    assert f'<a href="{url(Message, "add")}">write a message</a>' in page
     assert url(Mailing, "changelist") + "add/" not in page
 
 
@@ -65,9 +67,48 @@ def test_list__shows_where_mailings_stand(draft, alice):
     assert "Autumn offer" in page
     assert "News for {{ first_name }}" in page
     assert "contact persons" in page
-    assert ">Active<" in page
+    assert ">Held<" in page
     assert '<progress max="3" value="0"' in page
     assert "No worker or beat is alive" in page
+
+
+def badge(person: Any, mailing: Mailing) -> tuple[str, str, str]:
+    """Return the stored status, the look and the word of the badge, the same in the list and to the script."""
+    client = client_of(person)
+    data = client.get(url(Mailing, "progress"), {"id": mailing.pk}).json()["mailings"][str(mailing.pk)]
+    for address in (url(Mailing, "changelist"), url(mailing, "change")):
+        page = html(client.get(address))
+        assert f'massmail-state-{data["look"]}" data-look="{data["look"]}"' in page
+        assert f">{data['state']}</span>" in page
+    return data["status"], data["look"], data["state"]
+
+
+def test_list__badge_tells_what_needs_somebody_from_what_goes_on_by_itself(draft, alice):
+    with time_machine.travel(world.MONDAY, tick=False):
+        assert badge(alice, draft) == ("draft", "draft", "Draft")
+        press(alice, draft, "start")
+        assert badge(alice, draft) == ("active", "held", "Held")  # no worker alive
+        Heartbeat.objects.create(name="tick", at=world.MONDAY)
+        assert badge(alice, draft) == ("active", "active", "Active")
+        account = EmailAccount.objects.get()
+        hold_account(account, "421 too many today", until=world.MONDAY + dt.timedelta(hours=3))
+        assert badge(alice, draft) == ("active", "waiting", "Waiting")
+        hold_account(account, "535 Password refused")
+        assert badge(alice, draft) == ("active", "held", "Held")
+        press(alice, draft, "pause")
+        assert badge(alice, draft) == ("paused", "paused", "Paused")
+        press(alice, draft, "resume")
+        lifecycle.pause(draft, by=None, reason="Five refusals in a row")
+        assert badge(alice, draft) == ("paused", "held", "Paused")
+
+
+def test_list__filter_offers_the_states_there_can_be(draft, alice):
+    page = client_of(alice).get(url(Mailing, "changelist"))
+    choices = {choice["display"] for choice in page.context["cl"].filter_specs[0].choices(page.context["cl"])}
+    assert choices == {"All", "Draft", "Active", "Paused", "Done", "Cancelled"}
+    for status, number in (("draft", 1), ("active", 0)):
+        listed = client_of(alice).get(url(Mailing, "changelist"), {"status": status})
+        assert listed.context["cl"].result_count == number
 
 
 def test_list__progress_after_sending(draft, alice, outbox):
@@ -163,6 +204,18 @@ def test_page__obstacles_lead_to_the_place_that_mends_them(draft, alice, boss):
     assert "/massmail_settings/" not in page  # not hers to mend
     assert url(draft.message, "change") in page
     assert url(MassmailSettings, "change", 1) in html(client_of(boss).get(url(draft, "change")))
+
+
+def test_page__remedy_for_several_obstacles_is_told_once(draft, alice, monkeypatch):
+    holds = [
+        Hold(reason=HoldReason.NO_MESSAGE, detail=detail, remedy="Mend it here.", about=draft)
+        for detail in ("One", "Two")
+    ]
+    monkeypatch.setattr(lifecycle, "obstacles", lambda *args, **kwargs: holds)
+    page = html(client_of(alice).get(url(draft, "change")))
+    assert "<li>One" in page
+    assert "<li>Two</li>" in page
+    assert page.count("Mend it here.") == 1
 
 
 def test_page__start_is_refused_with_the_reason(draft, alice):

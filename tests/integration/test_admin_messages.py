@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from massmail.admin.messages import SignatureAdmin
+from massmail.admin.owned import OwnedModelAdmin
 from massmail.models import Message, Signature
 from tests import world
 from tests.adminpages import client_of, queries, said, submit, url
@@ -87,7 +89,9 @@ def test_errors_stand_at_their_field_with_their_line(field, text, expected, alic
 
 def test_error_in_the_signature(alice):
     broken = signature(alice, content="{% debug %}")
-    assert "Line 1: The tag {% debug %}" in errors(add_message(alice, signature=broken.pk))["signature"][0]
+    (error,) = errors(add_message(alice, signature=broken.pk))["signature"]
+    assert error.startswith("Line 1: ")
+    assert "The tag {% debug %} cannot be used" in error
 
 
 def test_broken_message_saved_long_ago_still_opens(alice):
@@ -176,3 +180,52 @@ def test_signature__preview(alice):
     broken = signature(alice, content="{% debug %}")
     assert "debug" in html(client.get(url(broken, "preview")))
     assert client.get(url(broken, "change")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<p>\n{% load static %}</p>", "Line 2: The tag {% load %} cannot be used"),
+        ("{{ request }}", "Line 1: Unknown variable “request”"),
+        ("Regards\n{{", "Line 2: “{{” is not part of a complete placeholder"),
+        ("{{ first_name }} {% if", "Line 1: “{%” is not part of a complete placeholder"),
+        ("{% if first_name %}Regards", "Line 1:"),
+        ("{% cid_media 'nowhere.png' %}", "Line 1:"),
+        ("{{ first_name|ljust:2000000000 }}", "ljust"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["html", "plain"])
+def test_signature__that_no_message_could_be_sent_with_is_refused(kind, text, expected, alice):
+    data = {"name": "New", "type": kind, "content": text}
+    assert expected in " ".join(errors(submit(client_of(alice), url(Signature, "add"), **data))["content"])
+    assert not Signature.objects.exists()
+    old = signature(alice, type=kind)
+    assert expected in " ".join(errors(submit(client_of(alice), url(old, "change"), content=text))["content"])
+    old.refresh_from_db()
+    assert old.content == "<p>Regards</p>"
+
+
+def test_signature__may_speak_to_the_recipient(alice):
+    data = {"name": "{{ 100 %", "type": "html", "content": "<p>Yours, {{ first_name }}</p>"}
+    assert submit(client_of(alice), url(Signature, "add"), **data).status_code == 302
+    made = Signature.objects.get()
+    client = client_of(alice)
+    assert "Yours, [First name]" in html(client.get(url(made, "preview")))
+    assert f'src="{url(made, "preview")}"' in html(client.get(url(made, "change")))
+
+
+def test_signature__two_new_defaults_in_the_same_instant(alice, monkeypatch):
+    old, save, tries = signature(alice, default=True), SignatureAdmin.save_model, []
+
+    def too_early(self: Any, *args: Any) -> None:
+        """The first try does not see the other default yet."""
+        tries.append(args)
+        (save if len(tries) > 1 else OwnedModelAdmin.save_model)(self, *args)
+
+    monkeypatch.setattr(SignatureAdmin, "save_model", too_early)
+    data = {"name": "New", "type": "html", "content": "<p>Alice</p>", "default": "on"}
+    assert submit(client_of(alice), url(Signature, "add"), **data).status_code == 302
+    assert len(tries) == 2
+    old.refresh_from_db()
+    assert not old.default
+    assert Signature.objects.get(default=True).name == "New"

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import time
 
 import pytest
 from django.template import Context, Engine
@@ -9,6 +10,7 @@ from lxml import html as lxml_html
 
 from massmail.composing import check, prepare, preview
 from massmail.composing.html import OfflinePremailer
+from massmail.composing.preparing import _composed
 from massmail.composing.types import Links
 from massmail.models import Message, Signature
 
@@ -193,6 +195,17 @@ def test_sheets_marked_to_be_ignored_are_left_alone():
         '<style>.h{display:none}</style><div class="h"><a href="{{ unsubscribe_url }}">x</a></div>',
         '<img src="{{ unsubscribe_url }}">',
         '<a href="{{ unsubscribe_urls }}">x</a>',
+        '<a href="{{ unsubscribe_url }}"></a>',
+        '<a href="{{ unsubscribe_url }}"> &nbsp;&#8203;<!-- x --><style>p{}</style></a>',
+        '<a href="{{ unsubscribe_url }}"><img src="https://x.example/a.png"></a>',
+        '<a href="{{ unsubscribe_url }}"><img src="https://x.example/a.png" alt=" "></a>',
+        '<a href="{{ unsubscribe_url }}"><span style="display:none">x</span></a>',
+        '<a href="{{ unsubscribe_url }}">{% if x %}x{% endif %}</a>',
+        '<a href="{{ unsubscribe_url }}">{{ label }}</a>',
+        '<a href="http://evil.example/?{{ unsubscribe_url }}">x</a>',
+        '<a href="{{ unsubscribe_url }}?a=b">x</a>',
+        '<a href="{{ unsubscribe_url|cut:1 }}">x</a>',
+        '<a href="{{ unsubscribe_url }}{{ unsubscribe_url }}">x</a>',
         '<a href="https://x.example/unsubscribe_url">x</a>',
         "",
     ],
@@ -211,10 +224,73 @@ def test_a_message_without_a_sure_link_to_unsubscribe(content):
         "<a href={{unsubscribe_url}}>x</a>",
         '{% with x=1 %}<a href="{{ unsubscribe_url }}">x</a>{% endwith %}',
         '{% if x %}{% endif %}<a href="{{ unsubscribe_url }}">x</a>',
+        '<a href="\n {{unsubscribe_url  }} ">x</a>',
+        '<a href="{{ unsubscribe_url }}"><img src="https://x.example/a.png" alt="Unsubscribe"></a>',
+        '<a href="{{ unsubscribe_url }}"><b>{% if x %}x{% endif %} y</b></a>',
+        '<a href="{{ unsubscribe_url }}">{{ unsubscribe_url }}</a>',
+        '<map name="m"><area href="{{ unsubscribe_url }}" alt="Unsubscribe"></map>',
+        '<a href="{{ unsubscribe_url }}"></a><a href="{{ unsubscribe_url }}">x</a>',
     ],
 )
 def test_links_to_unsubscribe(link):
     assert check(Message(subject="s", content=link)) == []
+
+
+def test_the_line_of_a_link_that_is_none():
+    (problem,) = check(Message(subject="s", content='Hi\n<a href="http://evil.example/?{{ unsubscribe_url }}">x</a>'))
+    assert (problem.field, problem.line) == ("content", 2)
+    assert "Nothing else may stand in its href" in str(problem)
+
+
+def rules(number: int, template: str = ".a%d{margin:0;padding:1px}") -> str:
+    return "<style>" + "".join(template % index for index in range(number)) + "</style>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        rules(3000) + "<p>x</p>" * 500,
+        rules(3000) + "<p>x</p>",
+        rules(20, "p~p+p{margin:%dpx}") + "<p>x</p>" * 700,
+        rules(60, "div div div div p{margin:%dpx}") + "<div>" * 150 + "<p>x</p>" * 700 + "</div>" * 150,
+        "<style>p{" + "".join(f"a{index}:b;" for index in range(2000)) + "}</style><p>x</p>",
+        "<style>p{margin:0}</style>" + "".join(f"<p style='margin:{index}px'>x</p>" for index in range(3000)),
+        "<style>" + "/* " * 30_000 + "p{margin:0}</style>" + rules(3000) + "<p>x</p>",
+    ],
+)
+@pytest.mark.timeout(10)
+def test_style_sheets_that_would_take_seconds(content):
+    begin = time.process_time()
+    (problem,) = check(message("\n" + content))
+    assert time.process_time() - begin < 1
+    assert (problem.field, problem.line) == ("content", 2)
+    assert "too many rules" in str(problem)
+
+
+def test_style_sheets_of_a_long_newsletter():
+    sheet = rules(20) + rules(10, "table td.a%d > a[title~='x']{margin:0;padding:1px;color:red}")
+    rows = "".join(f"<tr><td class=a{index % 30}><p class=a{index % 20}>x</p></td></tr>" for index in range(500))
+    assert check(message(f"{sheet}<table>{rows}</table>")) == []
+
+
+def test_styles_are_worked_in_once_for_the_same_texts(monkeypatch):
+    _composed.cache_clear()
+    runs = []
+    transform = OfflinePremailer.transform
+    monkeypatch.setattr(OfflinePremailer, "transform", lambda self: runs.append(1) or transform(self))
+    draft = message("<style>p{color:red}</style><p>{{ x }}</p>")
+    assert check(draft) == []
+    first = prepare(draft)
+    assert check(message("<style>p{color:red}</style><p>{{ x }}</p>", subject="Other")) == []
+    assert len(runs) == 1
+    draft.content += "!"
+    assert prepare(draft) != first
+    draft.signature = Signature(content="a < b", type="plain")
+    plain = prepare(draft).html
+    draft.signature = Signature(content="a < b", type="html")
+    assert prepare(draft).html != plain
+    assert len(runs) == 4
+    assert _composed.cache_info().maxsize == 8
 
 
 def test_the_link_may_stand_in_the_signature():

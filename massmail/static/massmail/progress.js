@@ -17,12 +17,11 @@
 
     function showStatus(element, standing) {
         element.toggleAttribute("data-moving", standing.moving);
+        element.classList.replace(`massmail-state-${element.dataset.look}`, `massmail-state-${standing.look}`);
+        element.dataset.look = standing.look;
         if (element.dataset.status === standing.status) {
             return;
         }
-        element.classList.replace(
-            `massmail-state-${element.dataset.status}`, `massmail-state-${standing.status}`
-        );
         element.dataset.status = standing.status;
         announce(element, standing.state);
         // On a mailing's own page other buttons are possible now.
