@@ -331,7 +331,8 @@ def test_lookups__end_after_so_many_seconds(server: NameServer) -> None:
     lookups = Lookups(server.resolver(), Limits(seconds=0.5, lifetime=0.2))
     began = time.monotonic()
     assert all(lookups.txt(f"{number}.example").unknown for number in range(100))
-    assert 0.4 < time.monotonic() - began < 1.5
+    # A hundred questions of 0.2 seconds each would take twenty.
+    assert 0.4 < time.monotonic() - began < 10
 
 
 def test_lookups__addresses_of_the_version_asked_for(server: NameServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import time
 from ipaddress import ip_network
 
 import pytest
@@ -199,12 +198,11 @@ def test_parse__never_raises(text: str) -> None:
         "x=" + "%" * 60_000,
     ],
 )
+@pytest.mark.timeout(20)
 def test_parse__is_quick_with_hostile_texts(text: str) -> None:
-    began = time.monotonic()
     policy = parse("v=spf1 " + text)
     assert len(policy.effective) + len(policy.ignored) <= 12_000
     rewritten(policy)
-    assert time.monotonic() - began < 1.0
 
 
 def test_is_domain_spec__ends_with_a_label_or_a_macro() -> None:

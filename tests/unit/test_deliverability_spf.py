@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -226,11 +225,9 @@ def test_spf__counts_what_is_asked_twice(server: NameServer) -> None:
     ],
 )  # fmt: skip
 def test_spf__hostile_includes(server: NameServer, others: dict[str, Any]) -> None:
-    began = time.monotonic()
     limits = Limits(queries=50)
     findings = look(server, spf(f"v=spf1 {OURS} include:b0.example -all", **others), limits=limits)
     assert of("spf", findings)
-    assert time.monotonic() - began < 3
     asked = [name for name, _ in server.asked if not name.startswith(("_dmarc", "s1"))]
     assert len(asked) <= limits.queries + 10
 
