@@ -49,13 +49,6 @@ class OwnedModelAdmin(admin.ModelAdmin):
         known = lookup.partition("__")[0] in names or lookup in self.linked_lookups
         return known and super().lookup_allowed(lookup, value, request)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Offer no deleting to those who may only look at what is in the list."""
-        actions = super().get_actions(request)
-        if "delete_selected" in actions and not self._has_own(request):
-            del actions["delete_selected"]
-        return actions
-
     def _has_own(self, request: HttpRequest) -> bool:
         user = request.user
         if user.is_superuser or not user.has_perm(VIEW_ALL):
@@ -74,7 +67,10 @@ class OwnedModelAdmin(admin.ModelAdmin):
         return super().has_change_permission(request, obj) and (obj is None or self.owns(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_delete_permission(request, obj) and (obj is None or self.owns(request, obj))
+        if not super().has_delete_permission(request, obj):
+            return False
+        # Those who may only look at what is in the list are not offered to delete it.
+        return self._has_own(request) if obj is None else self.owns(request, obj)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [*super().get_list_display(request), *self._owner_column(request)]
