@@ -35,6 +35,10 @@ class OwnedModelAdmin(admin.ModelAdmin):
             return queryset
         return queryset.filter(**{self.owner_path: request.user})
 
+    def get_urls(self) -> list[Any]:
+        """Leave out Django's last address, which leads whatever is unknown on to `…/change/`: unknown is a 404."""
+        return [each for each in super().get_urls() if str(each.pattern) != "<path:object_id>/"]
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the object; raise `Http404` where Django would redirect and tell what is not there."""
         obj = super().get_object(request, object_id, from_field)

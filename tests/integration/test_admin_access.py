@@ -391,13 +391,9 @@ NOWHERE = 10**30
 @pytest.mark.parametrize("tail", ["", "nonsense/", "release/", "start/start/", "%2F/", "_2F/", "change/change/"])
 @pytest.mark.parametrize("thing", ["mailing", "message", "signature", "account", "delivery", "left_out"])
 def test_addresses_without_a_page_tell_nothing(thing, tail, desk, bob):
-    """Django leads every unknown address on to `…/change/`: of what is there and of what is not."""
+    """Django would lead every unknown address on to `…/change/`; here it is a 404, of what is there and what is not."""
     client, model = client_of(bob), type(desk[thing])
-    answers = set()
-    for key in (desk[thing].pk, desk[thing].pk + 1000, NOWHERE):
-        response = client.get(f"{url(model, 'changelist')}{key}/{tail}")
-        location = response.headers.get("Location", "").replace(str(key), "KEY")
-        final = client.get(response.headers["Location"]) if location else response
-        answers.add((response.status_code, location, final.status_code))
+    keys = (desk[thing].pk, desk[thing].pk + 1000, NOWHERE)
+    answers = {client.get(f"{url(model, 'changelist')}{key}/{tail}").status_code for key in keys}
     assert len(answers) == 1
-    assert answers.pop()[2] in (MISSING, NOT_ALLOWED)
+    assert answers <= {MISSING, NOT_ALLOWED}
