@@ -1,0 +1,113 @@
+"""Why a mailing does not go on now."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+from django.utils.translation import gettext as _
+
+from massmail.choices import HoldReason, MailingStatus
+from massmail.engine.candidates import type_of
+from massmail.engine.holds.accounts import account_holds, inactive_users, owner_inactive
+from massmail.engine.holds.hold import Hold, show
+from massmail.engine.holds.machine import deployment_hold, life_hold
+from massmail.engine.lanes import usable_accounts, work
+from massmail.models import EmailAccount, Mailing, MassmailSettings
+
+
+def accounts_hold(accounts: Sequence[EmailAccount]) -> Hold | None:
+    """Return the hold of an owner without accounts for mailing, or with the main one only."""
+    if not accounts:
+        return Hold(
+            reason=HoldReason.NO_ACCOUNT,
+            detail=_("The owner has no account for mailing."),
+            remedy=_("Add an email account and mark it “Massmail”."),
+        )
+    if all(account.main for account in accounts):
+        return Hold(
+            reason=HoldReason.ONLY_MAIN_ACCOUNT,
+            detail=_("The main account is the only one for mailing, and it sends to VIP recipients only."),
+            remedy=_("Add another email account and mark it “Massmail”, or mark recipients as VIP."),
+            about=accounts[0],
+        )
+    return None
+
+
+def _status_hold(mailing: Mailing) -> Hold | None:
+    match mailing.status:
+        case MailingStatus.ACTIVE:
+            return None
+        case MailingStatus.DRAFT:
+            return Hold(reason=HoldReason.DRAFT, remedy=_("Start it on its page."), about=mailing)
+        case MailingStatus.PAUSED:
+            return Hold(
+                reason=HoldReason.PAUSED, detail=mailing.pause_reason, remedy=_("Resume it on its page."), about=mailing
+            )
+        case _:
+            return Hold(reason=HoldReason.ENDED, detail=mailing.get_status_display())
+
+
+def mailing_holds(
+    mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings
+) -> dict[int, Hold | None]:
+    active = [mailing for mailing in mailings if mailing.status == MailingStatus.ACTIVE]
+    facts = _Facts(active, now=now, settings=settings)
+    return {mailing.pk: _status_hold(mailing) or facts.hold(mailing) for mailing in mailings}
+
+
+class _Facts:
+    """What decides about a set of active mailings, fetched in a constant number of queries."""
+
+    def __init__(self, mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings) -> None:
+        self.now, self.settings = now, settings
+        self.inactive = inactive_users(mailing.owner_id for mailing in mailings)
+        self.accounts = usable_accounts(mailing.owner_id for mailing in mailings)
+        everyone = [account for accounts in self.accounts.values() for account in accounts]
+        self.holds = account_holds(everyone, now=now, settings=settings)
+        self.work = work(mailings, now=now)
+        self.alive = life_hold(now)
+
+    def hold(self, mailing: Mailing) -> Hold | None:
+        if mailing.owner_id in self.inactive:
+            return owner_inactive()
+        if hold := deployment_hold(self.settings):
+            return hold
+        if type_of(mailing) is None:
+            return Hold(
+                reason=HoldReason.NO_TYPE,
+                detail=_("The type of its recipients is not among MASSMAIL_RECIPIENT_TYPES any more."),
+                remedy=_("Ask whoever runs this site to register it again, or cancel the mailing."),
+                about=mailing,
+            )
+        if mailing.start_at and mailing.start_at > self.now:
+            return Hold(
+                reason=HoldReason.START_AT,
+                until=mailing.start_at,
+                detail=_("It starts at %(time)s.") % {"time": show(mailing.start_at, self.settings)},
+                about=mailing,
+            )
+        accounts = self.accounts[mailing.owner_id]
+        if not accounts:
+            return accounts_hold(accounts)
+        return self._work_hold(self.work[mailing.pk], accounts)
+
+    def _work_hold(self, work: dict[int | None, bool], accounts: Sequence[EmailAccount]) -> Hold | None:
+        if not work:
+            return None
+        speakers = {account_id for account_id, due in work.items() if account_id and due}
+        if None in work:
+            # Not assigned yet: they will go to one of the owner's other accounts at the next tick.
+            speakers |= {account.pk for account in accounts if not account.main}
+            if not speakers:
+                return accounts_hold(accounts)
+        if not speakers:
+            return Hold(
+                reason=HoldReason.RETRY,
+                detail=_("What is left waits for another attempt: the recipients' servers asked to come back later."),
+            )
+        holds = [self.holds.get(account_id) for account_id in speakers]
+        waiting = [hold for hold in holds if hold is not None]
+        if len(waiting) < len(holds):
+            return self.alive
+        return min(waiting, key=lambda hold: (hold.until is None, hold.until or self.now))
