@@ -135,6 +135,7 @@ MASSMAIL_FIELD_KEYS = [os.environ.get("MASSMAIL_KEY", "ZXhhbXBsZS1vbmx5LWtleS0tb
 MASSMAIL_PUBLIC_URL = os.environ.get("MASSMAIL_PUBLIC_URL", "http://127.0.0.1:8000")
 # The demo's mail catcher listens on this machine and speaks no TLS.
 MASSMAIL_CLEAR_TEXT_HOSTS = ["127.0.0.1"]
+MASSMAIL_PRIVATE_HOSTS = ["127.0.0.1", "localhost"]
 
 # The catcher's inbox shows everybody's mail without a login: for trying out only.
 DEMO = DEBUG

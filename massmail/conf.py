@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "MASSMAIL_TRANSPORT": "massmail.transport.smtp.SMTPConnection",
     # Servers that may be given a password without TLS ("host" or "host:port"): a relay on the same machine, say.
     "MASSMAIL_CLEAR_TEXT_HOSTS": (),
+    # Mail servers in the private network that any manager may enter: "host", "host:port" or a network ("10.0.0.0/8").
+    "MASSMAIL_PRIVATE_HOSTS": (),
     # Seconds for each SMTP command; the answer to the final dot has 600 (RFC 5321, 4.5.3.2.6).
     "MASSMAIL_SMTP_TIMEOUT": 60,
     # Seconds a lane's lease lasts; the worker renews it at a third while it waits for the server.
@@ -42,6 +44,7 @@ class Conf:
     public_url: str
     transport: str
     clear_text_hosts: Sequence[str]
+    private_hosts: Sequence[str]
     smtp_timeout: float
     lease_seconds: float
     slice_seconds: float

@@ -242,6 +242,20 @@ class Session:
         expected = hmac.new(self.server.users.get(username, "").encode(), challenge, "md5").hexdigest()
         return username if digest == expected else ""
 
+    def _xoauth2(self, first: str) -> str:
+        user, token, *_rest = (base64.b64decode(first) if first else self._challenge(b"")).decode().split("\1")
+        return self._taken(user.removeprefix("user="), token)
+
+    def _oauthbearer(self, first: str) -> str:
+        header, token, *_rest = (base64.b64decode(first) if first else self._challenge(b"")).decode().split("\1")
+        return self._taken(header.removeprefix("n,a=").rstrip(","), token)
+
+    def _taken(self, username: str, token: str) -> str:
+        taken = self._checked(username, token.removeprefix("auth=Bearer "))
+        if not taken:
+            self._challenge(b'{"status":"401","schemes":"Bearer"}')
+        return taken
+
     def _challenge(self, words: bytes) -> bytes:
         self._say("334 " + base64.b64encode(words).decode())
         return base64.b64decode(self._line())

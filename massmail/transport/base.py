@@ -20,7 +20,8 @@ _ENHANCED_STATUS = re.compile(r"(?:^|#)([245]\.\d{1,3}\.\d{1,3})(?![\d.])", re.M
 class Endpoint:
     """A server and how to speak to it; `timeout` in seconds for each command.
 
-    No login without a `username`. `clear_text` allows a password on a connection without TLS.
+    No login without a `username`; with an OAuth2 access `token` it takes the password's place. `clear_text` allows a
+    password or token on a connection without TLS, `trusted` an address in a private network.
     """
 
     host: str
@@ -28,8 +29,10 @@ class Endpoint:
     security: Security
     username: str = ""
     password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
     timeout: float = 60.0
     clear_text: bool = False
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The mechanisms of SMTP AUTH (RFC 4954). Pure."""
+"""The mechanisms of SMTP AUTH (RFC 4954) and of IMAP (RFC 9051, 6.2.2). Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,32 @@ def cram_md5(username: str, password: str) -> Answers:
     return (answer,)
 
 
+def xoauth2(username: str, token: str) -> Answers:
+    """Google's and Microsoft's: https://developers.google.com/workspace/gmail/imap/xoauth2-protocol.
+
+    A server that refuses first says why in another challenge, which an empty answer ends.
+    """
+    return (lambda challenge: f"user={username}\1auth=Bearer {token}\1\1".encode(), lambda challenge: b"")
+
+
+def oauthbearer(username: str, token: str) -> Answers:
+    """RFC 7628; refused like `xoauth2`, and ended with a single %x01 (3.2.3)."""
+    escaped = username.replace("=", "=3D").replace(",", "=2C")
+    return (lambda challenge: f"n,a={escaped},\1auth=Bearer {token}\1\1".encode(), lambda challenge: b"\1")
+
+
 #: Best first. TLS protects them all alike, so the one that every server implements correctly comes first.
-MECHANISMS: dict[str, Callable[[str, str], Answers]] = {"PLAIN": plain, "LOGIN": login, "CRAM-MD5": cram_md5}
+PASSWORD_MECHANISMS: dict[str, Callable[[str, str], Answers]] = {
+    "PLAIN": plain,
+    "LOGIN": login,
+    "CRAM-MD5": cram_md5,
+}
+#: For an OAuth2 access token in the password's place.
+TOKEN_MECHANISMS: dict[str, Callable[[str, str], Answers]] = {"XOAUTH2": xoauth2, "OAUTHBEARER": oauthbearer}
+MECHANISMS = PASSWORD_MECHANISMS | TOKEN_MECHANISMS
 
 
-def in_common(offered: Iterable[str]) -> list[str]:
-    """Return the mechanisms of the server's EHLO line that we speak too, best first."""
+def in_common(offered: Iterable[str], *, token: bool = False) -> list[str]:
+    """Return the mechanisms of the server's EHLO line that we speak too, for a password or a `token`, best first."""
     names = {name.upper() for name in offered}
-    return [name for name in MECHANISMS if name in names]
+    return [name for name in (TOKEN_MECHANISMS if token else PASSWORD_MECHANISMS) if name in names]

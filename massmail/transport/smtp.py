@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from massmail.choices import Phase, Security
-from massmail.transport import login, wire
+from massmail.transport import login, reach, wire
 from massmail.transport.base import Endpoint, Reply, TransportError
 from massmail.transport.session import Garbage, Session, readable
 
@@ -95,7 +95,7 @@ class SMTPConnection:
 
     def _refuse_clear_text_password(self) -> None:
         where = self.endpoint
-        if where.security == Security.NONE and where.password and not where.clear_text:
+        if where.security == Security.NONE and (where.password or where.token) and not where.clear_text:
             self._refuse(
                 Phase.AUTH,
                 _(
@@ -122,11 +122,13 @@ class SMTPConnection:
         where = self.endpoint
         try:
             with self._step(Phase.CONNECT):
-                sock = socket.create_connection((where.host, where.port), where.timeout)
+                sock = reach.connect(where.host, where.port, timeout=where.timeout, trusted=where.trusted)
                 # The dot is a write of its own; it would wait for the acknowledgement of the text, often 40 ms.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except ValueError:  # a label over 63 letters, a NUL
             self._refuse(Phase.CONNECT, _("“%(host)s” is not the name of a server.") % {"host": where.host})
+        except reach.PrivateAddress as error:
+            self._refuse(Phase.CONNECT, str(error))
         self._session = Session(sock, name=wire.greeting_name(socket.gethostname(), sock.getsockname()[0]))
 
     def _encrypt(self) -> None:
@@ -156,7 +158,10 @@ class SMTPConnection:
 
     @sensitive_variables()
     def _try_mechanisms(self) -> Reply:
-        mechanisms = login.in_common(self._talk.esmtp_features.get("auth", "").split())
+        offered = self._talk.esmtp_features.get("auth", "").split()
+        mechanisms = login.in_common(offered, token=bool(self.endpoint.token))
+        if not mechanisms and self.endpoint.token:
+            self._refuse(Phase.AUTH, _("The server offers no login with OAuth2."))
         if not mechanisms:
             self._refuse(Phase.AUTH, _("The server offers no login with user name and password."))
         for mechanism in mechanisms:
@@ -168,14 +173,17 @@ class SMTPConnection:
 
     @sensitive_variables()
     def _authenticate(self, mechanism: str) -> Reply:
-        answers = login.MECHANISMS[mechanism](self.endpoint.username, self.endpoint.password)
-        reply = self._ask(Phase.AUTH, f"AUTH {mechanism}", 3)
+        answers = login.MECHANISMS[mechanism](self.endpoint.username, self.endpoint.token or self.endpoint.password)
+        reply = self._ask(Phase.AUTH, f"AUTH {mechanism}", "3")
         for number, answer in enumerate(answers, 1):
             if reply.code != 334:
                 break
             with self._step(Phase.AUTH):
                 response = answer(_decoded(reply.text))
-            reply = self._ask(Phase.AUTH, base64.b64encode(response).decode(), 2 if number == len(answers) else 3)
+            # A token is taken at once; only a refused one brings a second challenge, which says why.
+            more = "3" if number < len(answers) else ""
+            done = "2" if number == len(answers) or self.endpoint.token else ""
+            reply = self._ask(Phase.AUTH, base64.b64encode(response).decode(), done + more)
         return reply
 
     # Delivering
@@ -196,9 +204,9 @@ class SMTPConnection:
         """Run one mail transaction and return the reply that decided it."""
         utf8 = not (sender.isascii() and to.isascii())
         envelope = (
-            (Phase.MAIL, f"MAIL FROM:<{sender}>{self._parameters(text, utf8=utf8)}", 2),
-            (Phase.RCPT, f"RCPT TO:<{to}>", 2),
-            (Phase.DATA, "DATA", 3),
+            (Phase.MAIL, f"MAIL FROM:<{sender}>{self._parameters(text, utf8=utf8)}", "2"),
+            (Phase.RCPT, f"RCPT TO:<{to}>", "2"),
+            (Phase.DATA, "DATA", "3"),
         )
         for phase, command, expected in envelope:
             reply = self._ask(phase, command, expected)
@@ -268,22 +276,22 @@ class SMTPConnection:
             self._hang_up()
             raise TransportError(Reply(phase=phase, code=None, text=_cause(error))) from error
 
-    def _ask(self, phase: Phase, command: str, expected: int = 2) -> Reply:
+    def _ask(self, phase: Phase, command: str, expected: str = "2") -> Reply:
         with self._step(phase):
             self._talk.say(command)
         return self._hear(phase, expected)
 
-    def _hear(self, phase: Phase, expected: int = 2) -> Reply:
+    def _hear(self, phase: Phase, expected: str = "2") -> Reply:
         with self._step(phase):
             code, words = self._talk.getreply()
         return self._judge(phase, code, words, expected)
 
-    def _judge(self, phase: Phase, code: int, words: bytes, expected: int = 2) -> Reply:
-        """Return the reply if its first digit is the expected one, 4 or 5. Raises `TransportError`, for 421 always."""
+    def _judge(self, phase: Phase, code: int, words: bytes, expected: str = "2") -> Reply:
+        """Return the reply if its first digit is an expected one, 4 or 5. Raises `TransportError`, for 421 always."""
         reply = Reply(phase=phase, code=code, text=readable(words))
         if code == 421:  # RFC 5321, 3.8: the server is closing the connection, whatever it was asked
             self._fail(reply)
-        if code // 100 not in (expected, 4, 5):
+        if str(code)[0] not in f"{expected}45":
             with self._step(phase):
                 raise Garbage(f"{code} {reply.text}")
         return reply

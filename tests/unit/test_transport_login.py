@@ -181,3 +181,36 @@ def test_tls__what_came_before_the_handshake_is_forgotten(certificate: Certifica
     server = serve(security="starttls", certificate=certificate, answers={"STARTTLS": injected}, mechanisms=[])
     reply = failure_of_opening(server, security=Security.STARTTLS, username="alice", password=CANARY)
     assert (reply.phase, reply.code, reply.local) == (Phase.AUTH, None, True)
+
+
+# OAuth2
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_login__with_a_token(mechanism: str, serve: Serve) -> None:
+    server = serve(users={"alice@acme.example": CANARY}, mechanisms=["PLAIN", mechanism])
+    with connected(server, username="alice@acme.example", token=CANARY, clear_text=True) as connection:
+        assert deliver(connection).accepted
+    assert server.messages[0].login == "alice@acme.example"
+    assert not any(command.startswith("AUTH PLAIN") for command in server.commands)
+
+
+@pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
+def test_login__a_refused_token_is_tried_once(mechanism: str, serve: Serve) -> None:
+    server = serve(users={"alice": "another"}, mechanisms=[mechanism])
+    reply = failure_of_opening(server, username="alice", token=CANARY, clear_text=True)
+    assert (reply.phase, reply.code, reply.status) == (Phase.AUTH, 535, "5.7.8")
+    assert len([command for command in server.commands if command.startswith("AUTH")]) == 1
+
+
+def test_login__a_token_is_never_given_to_a_password_mechanism(serve: Serve) -> None:
+    server = serve(users={"alice": CANARY}, mechanisms=["PLAIN", "LOGIN"])
+    reply = failure_of_opening(server, username="alice", token=CANARY, clear_text=True)
+    assert (reply.phase, reply.code, reply.local) == (Phase.AUTH, None, True)
+    assert not any(command.startswith("AUTH") for command in server.commands)
+
+
+def test_login__no_token_in_clear_text(serve: Serve) -> None:
+    server = serve(users={"alice": CANARY}, mechanisms=["XOAUTH2"])
+    assert failure_of_opening(server, username="alice", token=CANARY).local
+    assert server.commands == []
