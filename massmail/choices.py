@@ -13,6 +13,15 @@ class MailingStatus(models.TextChoices):
     MERGED = "merged", _("Merged")
 
 
+class Relation(models.TextChoices):
+    """What a mailing that was made from another one is to it."""
+
+    COPY = "copy", _("Copy")
+    RETRY = "retry", _("Retry of those that failed")
+    MISSING = "missing", _("To those still missing")
+    MERGE = "merge", _("Merged from several")
+
+
 class DeliveryStatus(models.TextChoices):
     QUEUED = "queued", _("Queued")
     SENDING = "sending", _("Sending")
@@ -39,6 +48,10 @@ class Exclusion(models.TextChoices):
     DELETED = "deleted", _("Recipient deleted")
     ADDRESS_CHANGED = "address_changed", _("Email address changed since the mailing was made")
     NOT_PERSONAL = "not_personal", _("Message could not be filled in for this recipient")
+    ALREADY_RECEIVED = "already_received", _("Already received this message")
+    PLANNED = "planned", _("Waits for it in another mailing")
+    MERGED = "merged", _("Goes on in the merged mailing")
+    BY_HAND = "by_hand", _("Skipped by hand")
 
 
 class Failure(models.TextChoices):
@@ -82,6 +95,18 @@ class HoldReason(models.TextChoices):
     BUSY = "busy", _("Sending now")
 
 
+class Limit(models.TextChoices):
+    """What keeps a mailing from being done sooner."""
+
+    QUOTA = "quota", _("Daily limit")
+    HOURS = "hours", _("Working hours")
+    GAPS = "gaps", _("Pauses between two mails")
+    SPEED = "speed", _("Speed of the server")
+    START = "start", _("Starts later")
+    HELD = "held", _("The account is on hold")
+    RETRY = "retry", _("Waits for its next attempt")
+
+
 class Phase(models.TextChoices):
     """The step of an SMTP conversation (RFC 5321) in which a reply came, or did not."""
 
@@ -111,6 +136,7 @@ class SignatureType(models.TextChoices):
 class SuppressionReason(models.TextChoices):
     UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
     BOUNCED = "bounced", _("Address does not exist")
+    UNREACHABLE = "unreachable", _("Could not be reached for a week or more")
     COMPLAINT = "complaint", _("Complained")
     MANUAL = "manual", _("Entered by hand")
 
@@ -155,12 +181,23 @@ class AuditAction(models.TextChoices):
     RESUMED = "resumed", _("Resumed")
     CANCELLED = "cancelled", _("Cancelled")
     FINISHED = "finished", _("Finished")
+    SCHEDULED = "scheduled", _("Start changed")
+    COPIED = "copied", _("Copy made")
+    RETRIED = "retried", _("Mailing to those that failed made")
+    COMPLETED = "completed", _("Mailing to those still missing made")
+    RECEIVED_LEFT_OUT = "received_left_out", _("Left out who already received the message")
+    MERGED = "merged", _("Merged")
+    TREATED_AS_SENT = "treated_as_sent", _("Unknown treated as sent")
+    SENT_AGAIN = "sent_again", _("Unknown queued again")
     MARKED_VIP = "marked_vip", _("Marked as VIP")
     UNMARKED_VIP = "unmarked_vip", _("VIP status removed")
     ACCOUNT_HELD = "account_held", _("Account put on hold")
     ACCOUNT_RELEASED = "account_released", _("Account released")
     UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+    SUBSCRIBED = "subscribed", _("Subscribed again")
     SUPPRESSION_LIFTED = "suppression_lifted", _("Suppression lifted")
+    SKIPPED = "skipped", _("Recipient skipped")
+    ACCOUNT_COPIED = "account_copied", _("Account copied")
 
 
 class Ending(models.TextChoices):

@@ -5,7 +5,7 @@ What an administrator may change at run time is a row in the database (`Massmail
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -23,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "MASSMAIL_CLEAR_TEXT_HOSTS": (),
     # Mail servers in the private network that any manager may enter: "host", "host:port" or a network ("10.0.0.0/8").
     "MASSMAIL_PRIVATE_HOSTS": (),
+    # OAuth2 providers by name: {"google": {"client_id": "…", "client_secret": "…"}}; others give their addresses too.
+    "MASSMAIL_OAUTH_PROVIDERS": {},
     # Seconds for each SMTP command; the answer to the final dot has 600 (RFC 5321, 4.5.3.2.6).
     "MASSMAIL_SMTP_TIMEOUT": 60,
     # Seconds a lane's lease lasts; the worker renews it at a third while it waits for the server.
@@ -31,8 +33,14 @@ DEFAULTS: dict[str, Any] = {
     "MASSMAIL_SLICE_SECONDS": 60,
     # Seconds between two ticks of beat.
     "MASSMAIL_TICK_SECONDS": 5,
+    # Seconds between two readings of an account's incoming mail.
+    "MASSMAIL_POLL_SECONDS": 120,
+    # Seconds an IMAP server may keep silent.
+    "MASSMAIL_IMAP_TIMEOUT": 30,
     # Seconds after sending in which the unsubscribe page waits for a click: link scanners come by in the first minutes.
     "MASSMAIL_UNSUBSCRIBE_GRACE": 600,
+    # Dotted path of a form widget for the content of messages; empty: the app's own source editor.
+    "MASSMAIL_BODY_WIDGET": "",
 }
 
 
@@ -45,11 +53,15 @@ class Conf:
     transport: str
     clear_text_hosts: Sequence[str]
     private_hosts: Sequence[str]
+    oauth_providers: Mapping[str, dict[str, Any]]
     smtp_timeout: float
     lease_seconds: float
     slice_seconds: float
     tick_seconds: float
+    poll_seconds: float
+    imap_timeout: float
     unsubscribe_grace: float
+    body_widget: str
 
     def __getattr__(self, name: str) -> Any:
         key = "MASSMAIL_" + name.upper()

@@ -26,14 +26,29 @@ class LifecycleError(MassmailError):
         self.reason = reason
 
 
+class OperationError(MassmailError):
+    """An operation on mailings or their deliveries would do nothing, or not what was meant."""
+
+
 class AudienceError(MassmailError):
     """A mailing can't be made of these recipients."""
 
 
 class CompositionError(MassmailError):
-    """A message can't be composed; `line` counts from 1 in the field `field`, where known."""
+    """A message can't be composed; `line`, and `column` in it, count from 1 in the field `field`, where known."""
 
-    def __init__(self, text: str, *, field: str = "content", line: int | None = None) -> None:
+    def __init__(
+        self, text: str, *, field: str = "content", line: int | None = None, column: int | None = None
+    ) -> None:
         super().__init__(text)
         self.field = field
         self.line = line
+        self.column = column
+
+
+class TrialError(MassmailError):
+    """A test mail can't be sent: not one's own account or address, or the account's day is used up."""
+
+
+class PictureError(MassmailError):
+    """An uploaded file can't be used as a picture."""

@@ -24,6 +24,9 @@ class RecipientType:
     `email`, `owner`, `company` and `language` are lookup paths from the model. `subscribed` names a boolean field of
     the model itself, which the app keeps in step when somebody unsubscribes. `variables` maps the names that
     templates may use to a short explanation; `values` gives their plain values for one object.
+
+    The page "Create mailing" searches in the text fields `search` and offers `filters`: whatever Django's
+    `list_filter` takes, by default that of the model's own admin.
     """
 
     model: ClassVar[str]
@@ -33,7 +36,7 @@ class RecipientType:
     company: ClassVar[str | None] = None
     language: ClassVar[str | None] = None
     search: ClassVar[Sequence[str]] = ()
-    filters: ClassVar[Sequence[str] | None] = None
+    filters: ClassVar[Sequence[Any] | None] = None
     variables: ClassVar[Mapping[str, Any]] = {}
 
     @cached_property
@@ -141,18 +144,25 @@ def problems(recipient_type: RecipientType) -> list[str]:
         path = getattr(recipient_type, attribute)
         if path is not None and not _leads_somewhere(recipient_type.model_class, path):
             found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model} to one value.")
+    filters = [spec[0] if isinstance(spec, (tuple, list)) else spec for spec in recipient_type.filters or ()]
+    for attribute, paths in (("search", recipient_type.search), ("filters", filters)):
+        found += [
+            f"{attribute}: {path!r} is not a lookup path of {recipient_type.model}."
+            for path in paths
+            if isinstance(path, str) and not _leads_somewhere(recipient_type.model_class, path, to_many=True)
+        ]
     if recipient_type.subscribed and "__" in recipient_type.subscribed:
         found.append(f"subscribed = {recipient_type.subscribed!r} must be a field of {recipient_type.model} itself.")
     return found
 
 
-def _leads_somewhere(model: type[models.Model], path: str) -> bool:
+def _leads_somewhere(model: type[models.Model], path: str, *, to_many: bool = False) -> bool:
     for name in path.split("__"):
         try:
             field = model._meta.get_field(name)
         except FieldDoesNotExist:
             return False
-        if field.one_to_many or field.many_to_many:
+        if (field.one_to_many or field.many_to_many) and not to_many:
             return False
         model = field.related_model or model
     return True

@@ -12,11 +12,15 @@ from massmail.choices import Security
 from massmail.fields import SecretField, Undecryptable
 
 
+#: Connections that one account may have at a time.
+MAX_LANES = 16
+
+
 class EmailAccount(models.Model):
     """A mailbox of one sales manager, through which mailings leave.
 
-    Written by its owner and by administrators; `held_until` and `hold_reason` only by `massmail.outcomes`; the IMAP
-    cursor only by `massmail.inbound`.
+    Written by its owner and by administrators; `held_until` and `hold_reason` only by `massmail.outcomes`; the OAuth2
+    tokens only by `massmail.connecting`; the IMAP cursor only by `massmail.inbound`.
     """
 
     owner = models.ForeignKey(
@@ -58,6 +62,17 @@ class EmailAccount(models.Model):
         _("IMAP user name"), max_length=254, blank=True, help_text=_("Empty: as for SMTP.")
     )
     imap_password = SecretField(_("IMAP password"), blank=True, default="", help_text=_("Empty: as for SMTP."))
+    oauth_provider = models.CharField(_("connected with"), max_length=50, blank=True, editable=False)
+    oauth_access_token = SecretField(_("access token"), blank=True, default="", editable=False)
+    oauth_refresh_token = SecretField(_("refresh token"), blank=True, default="", editable=False)
+    oauth_expires_at = models.DateTimeField(_("access token expires"), null=True, blank=True, editable=False)
+    trusted_servers = models.JSONField(
+        _("trusted servers"),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text=_("“host:port” of the servers that an administrator entered: they may be in the private network."),
+    )
     imap_cursor = models.JSONField(_("IMAP cursor"), default=dict, blank=True, editable=False)
     emails_per_day = models.PositiveIntegerField(
         _("emails per day"),
@@ -72,6 +87,12 @@ class EmailAccount(models.Model):
         help_text=_(
             "Leave a gap between two mails, as a person does. Untick for a relay that takes mail at full speed."
         ),
+    )
+    lanes = models.PositiveSmallIntegerField(
+        _("connections at once"),
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_LANES)],
+        help_text=_("How many connections a relay takes at the same time. A paced account has one."),
     )
     held_until = models.DateTimeField(_("held until"), null=True, blank=True, editable=False)
     hold_reason = models.TextField(_("reason of the hold"), blank=True, editable=False)
@@ -101,15 +122,24 @@ class EmailAccount(models.Model):
         return self.from_email.rpartition("@")[2]
 
     @property
+    def slots(self) -> range:
+        """The slots of its lanes: a paced account has one, a relay as many as its connections."""
+        return range(1 if self.paced else self.lanes)
+
+    @property
     def secret_lost(self) -> bool:
-        """Whether a password is stored that none of the keys in force can open."""
-        return isinstance(self.smtp_password, Undecryptable)
+        """Whether a password or token is stored, and needed, that none of the keys in force can open."""
+        secrets = [self.oauth_refresh_token] if self.oauth_provider else [self.smtp_password]
+        return any(isinstance(secret, Undecryptable) for secret in secrets)
 
 
 class Lane(models.Model):
-    """One stream of deliveries of an account. Written only by `massmail.engine.lanes`."""
+    """One stream of deliveries of an account.
 
-    account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="lanes", verbose_name=_("account"))
+    Written by `massmail.engine.lanes`, what concerns its batch by `massmail.engine.batch`.
+    """
+
+    account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="+", verbose_name=_("account"))
     slot = models.PositiveSmallIntegerField(_("slot"), default=0)
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
@@ -123,6 +153,17 @@ class Lane(models.Model):
         help_text=_("Whose turn it was: mailings of an owner take turns."),
     )
 
+    last_sent_at = models.DateTimeField(_("last mail sent at"), null=True, blank=True)
+    batch_at = models.DateTimeField(
+        _("batch since"),
+        null=True,
+        blank=True,
+        help_text=_("Mails sent since then are not yet in the tallies; the worker knows them."),
+    )
+    batch_quota = models.PositiveIntegerField(
+        _("quota of the batch"), default=0, help_text=_("Mails charged ahead to the account's day.")
+    )
+
     class Meta:
         verbose_name = _("lane")
         verbose_name_plural = _("lanes")
@@ -133,7 +174,7 @@ class Lane(models.Model):
 
 
 class AccountDay(models.Model):
-    """What an account used of its quota on a day of the settings' time zone. Written by `massmail.engine.claims`."""
+    """What an account used of its quota on a day of the settings' time zone. Written by `massmail.engine.quota`."""
 
     account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="days", verbose_name=_("account"))
     date = models.DateField(_("date"))

@@ -1,7 +1,9 @@
-"""`INSERT … SELECT`: rows that never leave the database."""
+"""`INSERT … SELECT`, rows that never leave the database; and sums that many rows are added to at once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -43,3 +45,47 @@ def insert_select(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
+
+
+def add_to(model: type[models.Model], sums: Mapping[Any, Mapping[str, int]], *, key: Sequence[str]) -> None:
+    """Add to the counters of `model`'s rows, made where missing; `sums` maps the values of `key` to what is added.
+
+    `key` names fields with a unique constraint; rows with a NULL among their values are always made anew.
+    """
+    connection = connections[router.db_for_write(model)]
+    quote = connection.ops.quote_name
+    table = quote(model._meta.db_table)
+    counters = sorted({name for changes in sums.values() for name in changes})
+    fields: list[Any] = [model._meta.get_field(name) for name in (*key, *counters)]
+    rows = [
+        [
+            field.get_db_prep_save(value, connection)
+            for field, value in zip(fields, (*values, *(changes.get(name, 0) for name in counters)), strict=True)
+        ]
+        for values, changes in sums.items()
+    ]
+    columns = [quote(field.column) for field in fields]
+    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in columns[len(key) :])
+    sql = (  # made of names of columns; values are parameters
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(columns[: len(key)])}) DO UPDATE SET {added}"
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, rows)
+
+
+@contextmanager
+def without_nested_loops(model: type[models.Model]) -> Iterator[None]:
+    """Inside a transaction, keep PostgreSQL from nested loops over rows of `model` that this very transaction wrote.
+
+    Its statistics know nothing of them yet: it takes a million rows for one, and a loop over them for a bargain.
+    """
+    connection = connections[router.db_for_write(model)]
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_nestloop TO off")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_nestloop TO DEFAULT")

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus
+from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus, Relation
 from massmail.models.accounts import EmailAccount, Lane
 from massmail.models.messages import Message, MessageVersion
 
@@ -19,8 +19,10 @@ from massmail.models.messages import Message, MessageVersion
 class Mailing(models.Model):
     """One message to a set of recipients.
 
-    `owner`, `content_type` and `total` are written once by `massmail.audience`; `status`, `version` and the times
-    only by `massmail.engine.lifecycle`; `name`, `message` and `start_at` by people, on the mailing's page.
+    `owner`, `content_type`, `filters` and `total` are written by `massmail.audience` and `massmail.models.received`;
+    `status`, `version` and the times only by `massmail.engine.lifecycle`; `parent`, `relation` and `merged_into`
+    only by `massmail.engine.operations`; `expected_end`, `forecast` and `forecast_at` only by
+    `massmail.engine.outlook`; `name`, `message` and `start_at` by people, on the mailing's page.
     """
 
     owner = models.ForeignKey(
@@ -57,6 +59,18 @@ class Mailing(models.Model):
         related_name="children",
         verbose_name=_("made from"),
     )
+    relation = models.CharField(
+        _("made as"), max_length=10, choices=Relation.choices, blank=True, default="", editable=False
+    )
+    merged_into = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="merged_from",
+        verbose_name=_("merged into"),
+    )
     pause_reason = models.TextField(
         _("reason of the pause"), blank=True, editable=False, help_text=_("Filled in when the app pauses it by itself.")
     )
@@ -71,6 +85,11 @@ class Mailing(models.Model):
     created = models.DateTimeField(_("created"), auto_now_add=True)
     started_at = models.DateTimeField(_("started at"), null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True, editable=False)
+    expected_end = models.DateTimeField(_("expected end"), null=True, blank=True, editable=False)
+    forecast = models.JSONField(
+        _("forecast"), null=True, blank=True, editable=False, help_text=_("What is behind the expected end.")
+    )
+    forecast_at = models.DateTimeField(_("forecast made at"), null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("mailing")
@@ -90,6 +109,16 @@ class Mailing(models.Model):
         return self.name
 
 
+#: Something became known of a delivery after it had ended.
+LATER = (
+    Q(bounced_at__isnull=False)
+    | Q(replied_at__isnull=False)
+    | Q(auto_replied_at__isnull=False)
+    | Q(complained_at__isnull=False)
+    | Q(unsubscribed_at__isnull=False)
+)
+
+
 class Delivery(models.Model):
     """One address in one mailing.
 
@@ -97,7 +126,9 @@ class Delivery(models.Model):
     `massmail.engine.claims`; everything about how it ended is written by `massmail.outcomes`.
     """
 
-    mailing = models.ForeignKey(Mailing, models.CASCADE, related_name="deliveries", verbose_name=_("mailing"))
+    mailing = models.ForeignKey(
+        Mailing, models.CASCADE, db_index=False, related_name="deliveries", verbose_name=_("mailing")
+    )
     object_id = models.CharField(_("object id"), max_length=64)
     address = models.CharField(_("address"), max_length=320)
     account = models.ForeignKey(
@@ -132,6 +163,7 @@ class Delivery(models.Model):
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     bounced_at = models.DateTimeField(_("bounced at"), null=True, blank=True)
     replied_at = models.DateTimeField(_("replied at"), null=True, blank=True)
+    auto_replied_at = models.DateTimeField(_("answered automatically at"), null=True, blank=True)
     complained_at = models.DateTimeField(_("complained at"), null=True, blank=True)
     unsubscribed_at = models.DateTimeField(_("unsubscribed at"), null=True, blank=True)
 
@@ -156,7 +188,17 @@ class Delivery(models.Model):
             # nothing.
             models.Index(fields=["mailing", "account", "status", "id"], name="massmail_claim"),
             models.Index(fields=["object_id"], name="massmail_delivery_object"),
+            # A page of "failed" or "sent" out of a million, and their export.
+            models.Index(fields=["mailing", "status", "id"], name="massmail_delivery_status"),
+            # What came of it afterwards: few rows, counted on the mailing's page.
+            models.Index(fields=["mailing", "id"], condition=LATER, name="massmail_delivery_later"),
             models.Index(fields=["lane"], condition=Q(status="sending"), name="massmail_sending"),
+            # The few that wait for another attempt: a forecast counts them by the time of it.
+            models.Index(
+                fields=["mailing", "account", "not_before"],
+                condition=Q(status="queued", not_before__isnull=False),
+                name="massmail_retries",
+            ),
             models.Index(fields=["message_id"], condition=~Q(message_id=""), name="massmail_delivery_mid"),
         ]
 
@@ -165,7 +207,10 @@ class Delivery(models.Model):
 
 
 class LeftOut(models.Model):
-    """Somebody who was not taken into a mailing, and why. Written only by `massmail.audience`."""
+    """Somebody who was not taken into a mailing, and why.
+
+    Written only by `massmail.audience`, `massmail.models.received` and, for merged ones, `massmail.outcomes.resolving`.
+    """
 
     mailing = models.ForeignKey(
         Mailing, models.CASCADE, db_index=False, related_name="left_out", verbose_name=_("mailing")
@@ -178,7 +223,11 @@ class LeftOut(models.Model):
         verbose_name = _("left out")
         verbose_name_plural = _("left out")
         ordering = ["id"]
-        indexes = [models.Index(fields=["mailing", "reason", "id"], name="massmail_left_out")]
+        indexes = [
+            models.Index(fields=["mailing", "reason", "id"], name="massmail_left_out"),
+            # "Why did this customer not get it?", asked on the customer's page.
+            models.Index(fields=["object_id"], name="massmail_left_out_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.address or self.object_id}: {self.get_reason_display()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from django.conf import settings
@@ -80,10 +81,20 @@ class Message(models.Model):
         return self.subject
 
 
+def attachment_path(attachment: Attachment, filename: str) -> str:
+    """Return a path nobody can guess. Without an ending, no web server takes the file for a page or a program."""
+    return f"massmail/attachments/{secrets.token_hex(16)}"
+
+
+def image_path(image: Image, filename: str) -> str:
+    """Return a path nobody can guess, under which nothing is overwritten; its ending follows from the content."""
+    return f"massmail/images/{secrets.token_hex(16)}.{image.mime_type.removeprefix('image/')}"
+
+
 class Attachment(models.Model):
     message = models.ForeignKey(Message, models.CASCADE, related_name="attachments", verbose_name=_("message"))
     name = models.CharField(_("file name"), max_length=200)
-    file = models.FileField(_("file"), upload_to="massmail/attachments/%Y/%m/")
+    file = models.FileField(_("file"), upload_to=attachment_path)
     mime_type = models.CharField(_("MIME type"), max_length=100, default="application/octet-stream")
 
     class Meta:
@@ -108,19 +119,28 @@ class Image(models.Model):
         help_text=_("Empty: shared by all."),
     )
     name = models.CharField(_("name"), max_length=200)
-    file = models.FileField(_("file"), upload_to="massmail/images/%Y/%m/")
+    file = models.FileField(_("file"), upload_to=image_path)
     mime_type = models.CharField(_("MIME type"), max_length=100, default="image/png")
     width = models.PositiveIntegerField(_("width"), default=0)
     height = models.PositiveIntegerField(_("height"), default=0)
+    thumbnail = models.BinaryField(_("thumbnail"), default=bytes, blank=True, help_text=_("A small WebP, for lists."))
 
     class Meta:
         verbose_name = _("image")
         verbose_name_plural = _("images")
         ordering = ["name", "id"]
+        permissions = [("share_image", _("Can share images with all managers"))]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], name="massmail_one_image_per_name"),
             models.UniqueConstraint(
-                fields=["name"], condition=Q(owner__isnull=True), name="massmail_one_shared_image_per_name"
+                fields=["owner", "name"],
+                name="massmail_one_image_per_name",
+                violation_error_message=_("There is an image with this name already. Choose another name."),
+            ),
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(owner__isnull=True),
+                name="massmail_one_shared_image_per_name",
+                violation_error_message=_("There is a shared image with this name already. Choose another name."),
             ),
         ]
 

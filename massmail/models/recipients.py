@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from massmail.choices import SuppressionReason
@@ -52,6 +53,13 @@ class Recipient(models.Model):
         verbose_name_plural = _("recipients")
         constraints = [
             models.UniqueConstraint(fields=["content_type", "object_id"], name="massmail_one_recipient_per_object")
+        ]
+        indexes = [
+            # Looked up for each object of a new mailing; whether there is any at all is asked first.
+            models.Index(fields=["content_type", "object_id"], condition=Q(vip=True), name="massmail_recipient_vip"),
+            models.Index(
+                fields=["content_type", "object_id"], condition=Q(subscribed=False), name="massmail_recipient_off"
+            ),
         ]
 
     def __str__(self) -> str:

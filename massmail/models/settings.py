@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -83,6 +84,32 @@ class MassmailSettings(models.Model):
         _("spread evenly"),
         default=False,
         help_text=_("Spread what is left of an account's daily limit over what is left of the day."),
+    )
+
+    bounce_limit = models.DecimalField(
+        _("bounce limit"),
+        max_digits=5,
+        decimal_places=2,
+        default=Decimal(5),
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_("A mailing pauses when more than this percentage of its mails is undeliverable. 0: never."),
+    )
+    complaint_limit = models.DecimalField(
+        _("complaint limit"),
+        max_digits=5,
+        decimal_places=2,
+        default=Decimal("0.3"),
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_(
+            "A mailing pauses when more than this percentage of its mails is reported as spam. 0: never. "
+            "Gmail and Yahoo block senders above 0.3."
+        ),
+    )
+    limit_sample = models.PositiveIntegerField(
+        _("smallest sample"),
+        default=50,
+        validators=[MinValueValidator(1)],
+        help_text=_("Mails a mailing must have sent before these limits are applied to it."),
     )
 
     class Meta:
