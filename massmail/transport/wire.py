@@ -7,7 +7,6 @@ import re
 
 import idna
 
-_END_OF_LINE = re.compile(rb"\r\n|\r|\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUOTED_LOCAL_PART = re.compile(r'"(?:[^"\\]|\\.)*"\Z')
 _BREAKS_COMMAND = re.compile(r"[\s<>]")
@@ -20,7 +19,8 @@ def canonical(message: bytes) -> bytes:
     A bare CR or LF may not be sent (RFC 5321, 2.3.8): what one server takes for a line another does not, and a dot
     between the two readings smuggles a second message in.
     """
-    text = _END_OF_LINE.sub(b"\r\n", message)
+    # Three plain replacements take a tenth of the time of one with a regular expression.
+    text = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return text if not text or text.endswith(b"\r\n") else text + b"\r\n"
 
 

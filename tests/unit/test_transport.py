@@ -13,6 +13,14 @@ from massmail.transport.smtp import SMTPConnection
 from tests.conversations import CANARY, Serve, connected, deliver, endpoint, failure, failure_of_opening
 from tests.smtpd import DROP, STALL
 
+
+@pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "at once"])
+def serve(serve: Serve, request: pytest.FixtureRequest) -> Serve:
+    """Servers that take commands one by one, and servers that take them in groups (RFC 2920)."""
+    extensions = ("SIZE 20000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", *request.param)
+    return lambda **script: serve(**{"extensions": extensions} | script)
+
+
 # Refusals
 
 

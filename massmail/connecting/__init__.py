@@ -1,0 +1,7 @@
+"""From an account to its servers: where they are, how to log in there, and whether that works."""
+
+from massmail.connecting.endpoints import imap_endpoint, smtp_endpoint
+from massmail.connecting.providers import find_provider, providers
+from massmail.connecting.tokens import connect, disconnect
+
+__all__ = ["connect", "disconnect", "find_provider", "imap_endpoint", "providers", "smtp_endpoint"]
