@@ -1,8 +1,9 @@
-.PHONY: demo test lint ci corpora clean
+.PHONY: demo test lint ci corpora bench clean
 
 demo:   ; ./run demo
-test:   ; ./run test -n 2 -m "not browser and not postgres"
+test:   ; ./run test -n 2 -m "not browser and not postgres and not mailstack"
 lint:   ; .ci/lint
 ci:     ; .ci/run
 corpora: ; .venv/bin/python -m tests.corpora
+bench:  ; mkdir -p var/bench && for step in "fill 2000" send; do EXAMPLE_VAR=var/bench .venv/bin/python manage.py bench $$step || exit 1; done
 clean:  ; rm -rf .venv var build dist .*_cache .hypothesis .coverage* htmlcov *.egg-info

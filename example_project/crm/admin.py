@@ -5,6 +5,9 @@ from django.contrib import admin
 from example_project.crm.models import ClientType, Company, Contact, Country, Deal, Industry, Lead, Request, Tag
 from massmail.admin import MassmailAdminMixin
 
+#: The mixin adds its columns at the end; named in `list_display` they stand where the host wants them.
+MAILINGS = ["massmail_vip", "massmail_subscribed", "massmail_last_mailing"]
+
 
 @admin.register(Country, Industry, ClientType, Tag)
 class NamedAdmin(admin.ModelAdmin):
@@ -22,7 +25,7 @@ class CustomerAdmin(MassmailAdminMixin, admin.ModelAdmin):
 
 @admin.register(Company)
 class CompanyAdmin(CustomerAdmin):
-    list_display = ["full_name", "email", "type", "industry", "city_name", "country", "owner", "massmail"]
+    list_display = ["full_name", "email", *MAILINGS, "type", "industry", "country", "owner"]
     list_filter = ["owner", "type", "industry", "country", "massmail", "disqualified", "tags", "creation_date"]
     list_select_related = ["type", "industry", "country", "owner"]
     search_fields = ["full_name", "email", "city_name"]
@@ -30,7 +33,7 @@ class CompanyAdmin(CustomerAdmin):
 
 @admin.register(Contact)
 class ContactAdmin(CustomerAdmin):
-    list_display = ["last_name", "first_name", "email", "company", "title", "country", "owner", "massmail"]
+    list_display = ["last_name", "first_name", "email", *MAILINGS, "company", "country", "owner"]
     list_display_links = ["last_name", "first_name"]
     list_filter = [
         "owner",
@@ -49,7 +52,7 @@ class ContactAdmin(CustomerAdmin):
 
 @admin.register(Lead)
 class LeadAdmin(CustomerAdmin):
-    list_display = ["last_name", "first_name", "email", "company_name", "source", "country", "owner", "massmail"]
+    list_display = ["last_name", "first_name", "email", *MAILINGS, "company_name", "source", "country", "owner"]
     list_display_links = ["last_name", "first_name"]
     list_filter = ["owner", "industry", "country", "source", "massmail", "disqualified", "tags", "creation_date"]
     list_select_related = ["country", "owner"]

@@ -8,7 +8,7 @@ prepared message as rows. `check` tells a form everything that is wrong. Nothing
 from massmail.composing.checking import check, check_signature
 from massmail.composing.freezing import freeze, thaw
 from massmail.composing.preparing import prepare, variables_used
-from massmail.composing.rendering import new_message_id, plain_values, preview, render, with_pictures
+from massmail.composing.rendering import new_message_id, plain_values, preheader_line, preview, render, with_pictures
 from massmail.composing.types import Envelope, File, Links, Prepared, Rendered, Sender
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "freeze",
     "new_message_id",
     "plain_values",
+    "preheader_line",
     "prepare",
     "preview",
     "render",

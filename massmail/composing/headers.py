@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import re
 from email.header import Header
-from email.headerregistry import BaseHeader, HeaderRegistry
-from email.policy import SMTP, Policy
-from typing import Any
 
 import idna
 from django.utils.translation import gettext as _
@@ -34,46 +31,29 @@ _ADDRESS = re.compile(
 )
 
 
-class RawHeader(BaseHeader):
-    """A header whose value is written as it is given: ASCII on one line, encoded by the caller where needed."""
+def line(name: str, value: str) -> bytes:
+    """Return a header, broken only where a space is already; `value` is ASCII on one line, encoded where needed.
 
-    max_count = 1
-
-    @classmethod
-    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
-        if _FORBIDDEN.search(value) or not value.isascii():
-            raise ValueError(f"Not a header value: {value!r}")
-        kwds["decoded"] = value
-        kwds["parse_tree"] = None
-
-    def fold(self, *, policy: Policy) -> str:
-        """Return the lines of the header, broken only where a space is already."""
-        lines = [f"{self.name}:"]
-        for number, word in enumerate(str(self).split(" ")):
-            if number and len(lines[-1]) + 1 + len(word) > LINE:
-                lines.append("")
-            lines[-1] += f" {word}"
-        if any(len(line) > MAX_LINE for line in lines):
-            raise ValueError(f"A word of {self.name} is longer than a line may be.")
-        return policy.linesep.join(lines) + policy.linesep
-
-
-class Headers:
-    """What the policy makes headers with. Only file names need the standard library's own encoding (RFC 2231).
-
-    Its `HeaderRegistry` makes a new class for every header, which would be half of the time a message takes.
+    Raises `ValueError` for anything else, and for a word that is longer than a line may be.
     """
-
-    _structured = HeaderRegistry()
-
-    def __getitem__(self, name: str) -> type[BaseHeader]:
-        return self._structured[name] if name.lower() == "content-disposition" else RawHeader
-
-    def __call__(self, name: str, value: str) -> BaseHeader:
-        return self[name](name, value)
+    if _FORBIDDEN.search(value) or not value.isascii():
+        raise ValueError(f"Not a header value: {value!r}")
+    text = f"{name}: {value}"
+    if len(text) > LINE:
+        text = "\r\n".join(_folded(text))
+    return text.encode() + b"\r\n"
 
 
-POLICY = SMTP.clone(header_factory=Headers())
+def _folded(text: str) -> list[str]:
+    name, *words = text.split(" ")
+    lines = [name]
+    for number, word in enumerate(words):
+        if number and len(lines[-1]) + 1 + len(word) > LINE:
+            lines.append("")
+        lines[-1] += f" {word}"
+    if any(len(each) > MAX_LINE for each in lines):
+        raise ValueError(f"A word of {name} is longer than a line may be.")
+    return lines
 
 
 def one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.template import Context, Node, NodeList
+from django.template.base import Token
 from django.utils.translation import gettext as _
 
 from massmail.exceptions import CompositionError
@@ -18,13 +19,13 @@ MAX_STEPS = 100_000
 
 
 class MeteredContext(Context):
-    """A context that knows how much has been rendered with it, and at which line of the source that failed."""
+    """A context that knows how much has been rendered with it, and at which token of the source that failed."""
 
     def __init__(self, values: dict[str, Any], *, autoescape: bool) -> None:
         super().__init__(values, autoescape=autoescape)
         self.size = 0
         self.steps = 0
-        self.failed_at: int | None = None
+        self.failed_at: Token | None = None
 
     def spend(self, size: int) -> None:
         """Count one step that brought the output to `size` characters; raise `CompositionError` over the limits."""
@@ -53,7 +54,7 @@ class Metered(Node):
             output = self.node.render(context)
             context.spend(before + len(output))
         except Exception:
-            if context.failed_at is None and self.token is not None:
-                context.failed_at = self.token.lineno
+            if context.failed_at is None:
+                context.failed_at = self.token
             raise
         return output

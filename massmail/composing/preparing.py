@@ -62,16 +62,18 @@ def _prepared(message: Message) -> Prepared:
 
 def compiled(*, subject: str, html: str, text: str, files: tuple[File, ...]) -> Prepared:
     """Return these template sources, which passed `prepare` before, with what is made of them."""
+    text = text.lstrip("\n")
+    html_template = compile_source(html, field="content")
+    text_template = compile_source(text, field="plain_text")
     return Prepared(
         subject=subject,
         html=html,
         text=text,
         files=files,
         subject_template=compile_source(subject, field="subject"),
-        html_template=compile_source(html, field="content"),
-        text_template=compile_source(text, field="plain_text"),
-        images=tuple(mime.file_part(file) for file in files if file.content_id),
-        attachments=tuple(mime.file_part(file) for file in files if not file.content_id),
+        html_template=html_template,
+        text_template=text_template,
+        skeleton=mime.skeleton(text=text_template.texts, html=html_template.texts, files=files),
     )
 
 
@@ -80,7 +82,7 @@ def _pictures(message: Message, sources: dict[str, Source]) -> dict[str, File]:
         name
         for source in sources.values()
         if source.has_images
-        for name, _line in images.image_names(source.text, field=source.field)
+        for name, _place in images.image_names(source.text, field=source.field)
     }
     found = images.library_images(message, names)
     return {name: images.image_file(found[name]) for name in sorted(names)}

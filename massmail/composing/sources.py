@@ -75,10 +75,10 @@ def problems_of(message: Message, source: Source, variables: Iterable[str] | Non
         yield error
         return
     yield from _stray_braces(source)
-    found = images.library_images(message, [name for name, _line in wanted])
-    for name, line in wanted:
+    found = images.library_images(message, [name for name, _place in wanted])
+    for name, place in wanted:
         if name not in found:
-            yield images.missing_image(name, field=source.field, line=line)
+            yield images.missing_image(name, field=source.field, place=place)
     known = None if variables is None else {*variables, UNSUBSCRIBE}
     for use in template.uses:
         if known is not None and use.name not in known:
@@ -115,6 +115,7 @@ def _stray_braces(source: Source) -> Iterator[CompositionError]:
                 % {"braces": stray[0]},
                 field=source.field,
                 line=number,
+                column=stray.start() + 1,
             )
 
 
@@ -126,6 +127,7 @@ def _unknown(use: Use, source: Source, known: set[str]) -> CompositionError:
         % {"name": use.name, "known": ", ".join(sorted(known))},
         field=source.field,
         line=use.line,
+        column=use.column,
     )
 
 
@@ -138,6 +140,7 @@ def _dotted(use: Use, source: Source) -> CompositionError:
         % {"name": use.name},
         field=source.field,
         line=use.line,
+        column=use.column,
     )
 
 
@@ -146,4 +149,4 @@ def naming_signature(error: CompositionError, message: Message) -> CompositionEr
     if error.field != "signature" or not (message.signature and message.signature.name):
         return error
     text = _("In the signature “%(name)s”: %(error)s") % {"name": message.signature.name, "error": error}
-    return type(error)(text, field=error.field, line=error.line)
+    return type(error)(text, field=error.field, line=error.line, column=error.column)

@@ -14,11 +14,12 @@ from typing import Any
 
 from django.conf import settings
 from django.template import Context, Engine, Library, Node, NodeList, Template, TemplateSyntaxError
-from django.template.base import FilterExpression, Lexer, Parser, Token, Variable, VariableDoesNotExist
+from django.template.base import DebugLexer, FilterExpression, Parser, TextNode, Token, Variable, VariableDoesNotExist
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from massmail.composing.metering import MAX_SIZE, Metered, MeteredContext
+from massmail.composing.skeleton import woven
 from massmail.exceptions import CompositionError
 
 #: How many blocks may stand in each other: rendering recurses.
@@ -33,11 +34,43 @@ _BUILTINS = {"True", "False", "None"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where something stands in a source; both count from 1, the columns in characters."""
+
+    line: int
+    column: int
+
+    def as_keywords(self) -> dict[str, int]:
+        """Return what `CompositionError` takes."""
+        return {"line": self.line, "column": self.column}
+
+
+def place_in(source: str, position: int) -> Place:
+    """Return the place of the character at the index `position`."""
+    return Place(line=source.count("\n", 0, position) + 1, column=position - source.rfind("\n", 0, position))
+
+
+def place_of(token: Token | None, source: str) -> Place | None:
+    """Return where `token` begins, if it came with its position."""
+    if token is None or not token.position or token.lineno is None:
+        return None
+    start = token.position[0]
+    return Place(line=token.lineno, column=start - source.rfind("\n", 0, start))  # no counting: a source has thousands
+
+
+def where(token: Token | None, source: str) -> dict[str, int]:
+    """Return the place of `token` as keywords of `CompositionError`; empty where it is not known."""
+    place = place_of(token, source)
+    return place.as_keywords() if place else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """A variable that a template takes from outside, at `line` of its source; `is_dotted` if something of it only."""
+    """A variable that a template takes from outside, at `line` and `column`; `is_dotted` if something of it only."""
 
     name: str
     line: int
+    column: int
     is_dotted: bool
 
 
@@ -79,12 +112,13 @@ class SandboxEngine(Engine):
 class SandboxParser(Parser):
     """A parser that meters every node and notes which variables come from outside."""
 
-    def __init__(self, tokens: list[Token], builtins: list[Library]) -> None:
+    def __init__(self, source: str, tokens: list[Token], builtins: list[Library]) -> None:
         super().__init__(tokens, {}, builtins)
+        self._source = source
         self.uses: list[Use] = []
         self.unpacks = False
         self._scopes: list[set[str]] = [set(_BUILTINS)]
-        self._line = 1
+        self._place = Place(line=1, column=1)
         self._depth = 0
 
     def parse(self, parse_until: Any = None) -> NodeList:
@@ -97,7 +131,7 @@ class SandboxParser(Parser):
 
     def next_token(self) -> Token:
         token = super().next_token()
-        self._line = token.lineno or self._line
+        self._place = place_of(token, self._source) or self._place
         return token
 
     def extend_nodelist(self, nodelist: NodeList, node: Node, token: Token) -> None:
@@ -117,7 +151,8 @@ class SandboxParser(Parser):
     def _noted(self, variable: PlainVariable) -> PlainVariable:
         lookups = variable.lookups or ()
         if lookups and not any(lookups[0] in scope for scope in self._scopes):
-            self.uses.append(Use(name=lookups[0], line=self._line, is_dotted=len(lookups) > 1))
+            place = self._place
+            self.uses.append(Use(name=lookups[0], line=place.line, column=place.column, is_dotted=len(lookups) > 1))
         return variable
 
     @contextmanager
@@ -152,20 +187,37 @@ class SandboxTemplate(Template):
     """A compiled source.
 
     `uses` are the variables it takes from outside, in their order. `unpacks` tells that a loop takes its items apart.
+    `texts` are what every reader gets, with a gap between each two of them; `gaps` are the nodes that fill the gaps.
     """
 
     uses: tuple[Use, ...]
     unpacks: bool
+    texts: tuple[str, ...]
+    gaps: tuple[Node, ...]
 
     def compile_nodelist(self) -> NodeList:
-        tokens = Lexer(self.source).tokenize()
+        # The lexer of Django's debug pages: it is the one that tells where a token stands in its line.
+        tokens = DebugLexer(self.source).tokenize()
         if len(tokens) > 2 * MAX_TAGS + 1:
             raise TemplateSyntaxError(_("There are more than 5000 placeholders and tags in this text. Shorten it."))
-        parser = SandboxParser(tokens, self.engine.template_builtins)
+        parser = SandboxParser(self.source, tokens, self.engine.template_builtins)
         nodelist = parser.parse()
         self.uses = tuple(parser.uses)
         self.unpacks = parser.unpacks
+        self.texts, self.gaps = _taken_apart(nodelist)
         return nodelist
+
+
+def _taken_apart(nodelist: NodeList) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+    texts, gaps = [""], []
+    for node in nodelist:
+        inner = node.node if isinstance(node, Metered) else node
+        if isinstance(inner, TextNode):
+            texts[-1] += inner.s
+        else:
+            gaps.append(node)
+            texts.append("")
+    return tuple(texts), tuple(gaps)
 
 
 @lru_cache(maxsize=1)
@@ -182,17 +234,12 @@ def compile_source(source: str, *, field: str) -> SandboxTemplate:
         raise CompositionError(
             _("There is a control character (U+%(code)04X) in this text. Delete it.") % {"code": ord(control[0])},
             field=field,
-            line=source.count("\n", 0, control.start()) + 1,
+            **place_in(source, control.start()).as_keywords(),
         )
     try:
         return SandboxTemplate(source, engine=engine())
     except TemplateSyntaxError as error:
-        raise CompositionError(str(error), field=field, line=_line_of(error)) from error
-
-
-def _line_of(error: TemplateSyntaxError) -> int | None:
-    token = getattr(error, "token", None)
-    return token.lineno if token else None
+        raise CompositionError(str(error), field=field, **where(getattr(error, "token", None), source)) from error
 
 
 def plain(value: Any) -> Any:
@@ -220,18 +267,28 @@ def clean(text: str) -> str:
 
 
 def fill(template: SandboxTemplate, values: dict[str, Any], *, escape: bool, field: str = "content") -> str:
-    """Return `template` with `values` (plain ones) filled in.
+    """Return `template` with `values` (plain ones) filled in. Raises `CompositionError` as `fill_gaps` does."""
+    return "".join(woven(template.texts, fill_gaps(template, values, escape=escape, field=field)))
 
-    Raises `CompositionError` where that fails, with the line of the template's source.
+
+def fill_gaps(template: SandboxTemplate, values: dict[str, Any], *, escape: bool, field: str = "content") -> list[str]:
+    """Return what `values` (plain ones) put into the gaps of `template`.
+
+    Raises `CompositionError` where that fails, with the place in the template's source.
     """
     context = MeteredContext(values, autoescape=escape)
+    context.steps = len(template.gaps)
     try:
-        return str.__str__(template.render(context))
+        context.spend(sum(map(len, template.texts)))
+        with context.render_context.push_state(template), context.bind_template(template):
+            return [str.__str__(node.render_annotated(context)) for node in template.gaps]
     except CompositionError as error:
-        raise CompositionError(str(error), field=field, line=context.failed_at) from error
+        raise CompositionError(str(error), field=field, **where(context.failed_at, str(template.source))) from error
     except (TemplateSyntaxError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise CompositionError(
-            _("The message could not be filled in: %(error)s") % {"error": error}, field=field, line=context.failed_at
+            _("The message could not be filled in: %(error)s") % {"error": error},
+            field=field,
+            **where(context.failed_at, str(template.source)),
         ) from error
 
 

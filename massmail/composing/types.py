@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from email.message import MIMEPart
 from typing import Protocol
 
+from massmail.composing.skeleton import Skeleton
 from massmail.composing.templates import SandboxTemplate
 
 
@@ -41,8 +41,7 @@ class Prepared:
     subject_template: SandboxTemplate = field(compare=False, repr=False)
     html_template: SandboxTemplate = field(compare=False, repr=False)
     text_template: SandboxTemplate = field(compare=False, repr=False)
-    images: tuple[MIMEPart, ...] = field(default=(), compare=False, repr=False)
-    attachments: tuple[MIMEPart, ...] = field(default=(), compare=False, repr=False)
+    skeleton: Skeleton = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

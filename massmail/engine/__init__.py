@@ -4,6 +4,10 @@
 |---|---|
 | `Mailing.status`, `version`, `started_at`, `ended_at`, `pause_reason` | `lifecycle` |
 | `Lane.*`; `Delivery.account` while queued; `Recipient.account`, `addresses`, `token` | `lanes` |
-| `AccountDay.*`; `Delivery` from `queued` to `sending` | `claims` |
+| `Lane.batch_at`, `batch_quota` | `batch` |
+| `Delivery` from `queued` to `sending` | `claims` |
+| `AccountDay.*` | `quota` |
 | `Heartbeat.*` | `run` |
+| `Mailing.expected_end`, `forecast`, `forecast_at` | `outlook` |
+| `Returns.since`, `paused_at`, and what they reset | `guard` |
 """

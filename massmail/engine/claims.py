@@ -1,4 +1,4 @@
-"""Claims: the one statement that moves a delivery from `queued` to `sending`, and the quota it is charged to.
+"""Claims: the one statement that moves a delivery from `queued` to `sending`, if its quota allows.
 
 A candidate was read ahead; the claim asks the database again for everything that may have changed since: the lease, the
 mailing, the account, the recipient and the host's own record, the suppressions.
@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 
 from massmail.choices import DeliveryStatus, MailingStatus
+from massmail.engine.batch import Batch
 from massmail.engine.candidates import Candidate
 from massmail.engine.lanes import Lease
-from massmail.models import AccountDay, Delivery, EmailAccount, Mailing, Recipient, Suppression
+from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
 from massmail.models.statements import Slot, Statement, slot
 from massmail.recipient_types import RecipientType
 
@@ -37,16 +38,14 @@ class Claim(enum.Enum):
 
 
 class Claims:
-    """The claims of one turn of `account` under `lease`; `limit` is how many mails it may send per day."""
+    """The claims of one turn of `account` under `lease`, charged to `batch`."""
 
-    def __init__(self, account: EmailAccount, lease: Lease, *, limit: int) -> None:
+    def __init__(self, account: EmailAccount, lease: Lease, batch: Batch) -> None:
         self.account = account
         self.lease = lease
-        self.limit = limit
+        self.batch = batch
         # Kept for a turn only: what `eligible` filters by may depend on the time at which it is called.
         self.statements: dict[str, Statement] = {}
-        ledger = AccountDay.objects.filter(account=account, date=slot(AccountDay, "date"), used__lt=limit)
-        self.charge = Statement(ledger, used=F("used") + 1)
 
     def claim(
         self, candidate: Candidate, *, message_id: str, values: Mapping[str, Any], day: dt.date, now: dt.datetime
@@ -56,12 +55,13 @@ class Claims:
         assert recipient is not None  # noqa: S101  whoever has none is passed over
         version_id = delivery.version_id or delivery.mailing.version_id
         with transaction.atomic(savepoint=False):
-            if not self._charge(day):
+            sending_at = self.batch.take(day=day, now=now)
+            if sending_at is None:
                 return Claim.QUOTA_USED
             moved = self._statement(candidate.recipient_type).run(
                 delivery=delivery.pk,
                 mailing=delivery.mailing_id,
-                now=now,
+                now=sending_at,
                 message_id=message_id,
                 version=version_id,
                 values=dict(values),
@@ -71,9 +71,9 @@ class Claims:
                 email=candidate.obj.mm_email,
             )
             if not moved:
-                give_back(self.account, day=day)
+                self.batch.put_back(day)
                 return Claim.STALE
-        delivery.status, delivery.lane_id, delivery.sending_at = DeliveryStatus.SENDING, self.lease.lane.pk, now
+        delivery.status, delivery.lane_id, delivery.sending_at = DeliveryStatus.SENDING, self.lease.lane.pk, sending_at
         delivery.message_id = message_id
         return Claim.MADE
 
@@ -127,20 +127,3 @@ class Claims:
             ~Exists(Suppression.objects.filter(address=OuterRef("address"))),
             Exists(records),
         ]
-
-    def _charge(self, day: dt.date) -> bool:
-        """Charge one mail to `day`; False if the quota is used up."""
-        if self.charge.run(date=day):
-            return True
-        _ledger, opened = AccountDay.objects.get_or_create(account=self.account, date=day)
-        return opened and self._charge(day)
-
-
-def used(account: EmailAccount, day: dt.date) -> int:
-    """Return how many mails `account` was charged for on `day`."""
-    return AccountDay.objects.filter(account=account, date=day).values_list("used", flat=True).first() or 0
-
-
-def give_back(account: EmailAccount, *, day: dt.date) -> None:
-    """Take back the charge for a delivery of which the server provably has nothing."""
-    AccountDay.objects.filter(account=account, date=day, used__gt=0).update(used=F("used") - 1)

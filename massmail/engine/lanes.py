@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from massmail import outcomes
 from massmail.choices import AuditAction, DeliveryStatus, MailingStatus
 from massmail.conf import conf
+from massmail.engine.rotation import Turns
 from massmail.models import Delivery, EmailAccount, Lane, Mailing, Recipient
 from massmail.models.mailings import audit
 from massmail.outcomes.standing import with_object_id
@@ -53,11 +54,12 @@ class Lease:
         """Prolong the lease if it is still ours."""
         return bool(self.held().update(lease_until=_lease_end()))
 
-    def note(self, **fields: Any) -> None:
-        """Write `fields` of the lane (`next_at`, `failures`, …), unless somebody else has taken it."""
-        Lane.objects.filter(pk=self.lane.pk, lease_token=self.token).update(**fields)
+    def note(self, **fields: Any) -> bool:
+        """Write `fields` of the lane (`next_at`, `failures`, …); False if somebody else has taken it."""
+        ours = Lane.objects.filter(pk=self.lane.pk, lease_token=self.token).update(**fields)
         for name, value in fields.items():
             setattr(self.lane, name, value)
+        return bool(ours)
 
     def release(self) -> None:
         """Give the lane back, and write down whose turn it was."""
@@ -80,17 +82,24 @@ class Lease:
             connection.close()
 
 
-def acquire(account: EmailAccount, *, now: dt.datetime) -> Lease | None:
+def free() -> Q:
+    """Return the condition under which nobody speaks for a lane."""
+    return Q(lease_until__isnull=True) | Q(lease_until__lte=Now())
+
+
+def acquire(account: EmailAccount, *, now: dt.datetime, slot: int = 0) -> Lease | None:
     """Take the lease of a lane of `account` that may speak at `now`; None if it may not or another worker has it."""
-    lane, _created = Lane.objects.get_or_create(account=account, slot=0)
     token = secrets.token_hex(8)
-    free = Q(lease_until__isnull=True) | Q(lease_until__lte=Now())
+    lanes = Lane.objects.filter(account=account, slot=slot)
     # Nothing lets a lane wait for more than a day: a later time was written by a clock that was ahead.
     may_speak = Q(next_at__isnull=True) | Q(next_at__lte=now) | Q(next_at__gt=now + LONGEST_REST)
-    if not Lane.objects.filter(free, may_speak, pk=lane.pk).update(lease_token=token, lease_until=_lease_end()):
-        return None
-    lane.refresh_from_db()
-    return Lease(lane, token)
+    willing = lanes.filter(free(), may_speak)
+    lease = {"lease_token": token, "lease_until": _lease_end()}
+    if not willing.update(**lease):
+        _lane, created = Lane.objects.get_or_create(account=account, slot=slot)
+        if not created or not willing.update(**lease):
+            return None
+    return Lease(lanes.get(), token)
 
 
 def lost(lane: Lane | None = None) -> QuerySet[Delivery]:
@@ -187,7 +196,7 @@ def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: i
             return 0
         vips = Recipient.objects.filter(content_type=mailing.content_type_id, vip=True)
         waiting = waiting.filter(object_id__in=vips.values("object_id"))
-    chunk = list(waiting.order_by("pk")[:CHUNK])
+    chunk = list(waiting.only("object_id", "address").order_by("pk")[:CHUNK])
     if not chunk:
         return 0
     with transaction.atomic():
@@ -195,7 +204,7 @@ def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: i
         recipients = _recipients(mailing, chunk)
         served: dict[int, list[int]] = defaultdict(list)
         newly: dict[int, list[int]] = defaultdict(list)
-        turns = _Turns(others, daily_limit, start=chunk[0].pk)
+        turns = Turns(weights(others, daily_limit), start=chunk[0].pk)
         allowed = {account.pk for account in others}
         for delivery in chunk:
             recipient = recipients[delivery.object_id]
@@ -213,6 +222,11 @@ def assign(mailing: Mailing, accounts: Sequence[EmailAccount], *, daily_limit: i
                 account=account_id
             )
     return len(chunk)
+
+
+def weights(accounts: Sequence[EmailAccount], daily_limit: int) -> dict[int, int]:
+    """Return the shares in which new recipients are spread over `accounts`: their daily limits, by primary key."""
+    return {account.pk: account.emails_per_day or daily_limit for account in accounts}
 
 
 def _recipients(mailing: Mailing, chunk: Sequence[Delivery]) -> dict[str, Recipient]:
@@ -240,27 +254,9 @@ def _recipients(mailing: Mailing, chunk: Sequence[Delivery]) -> dict[str, Recipi
             recipient.addresses = [*recipient.addresses, *new]
             recipient.token = recipient.token or new_token()
             changed.append(recipient)
-    Recipient.objects.bulk_update(changed, ["addresses", "token"], batch_size=200)
+    if changed:
+        Recipient.objects.bulk_update(changed, ["addresses", "token"], batch_size=200)
     return recipients
-
-
-class _Turns:
-    """Gives out accounts in proportion to their daily limits, evenly mixed (smooth weighted round robin)."""
-
-    def __init__(self, accounts: Sequence[EmailAccount], daily_limit: int, *, start: int) -> None:
-        self.weights = {account.pk: account.emails_per_day or daily_limit for account in accounts}
-        self.credit = dict.fromkeys(self.weights, 0)
-        # Chunks that begin elsewhere begin with another account, or a series of mailings to one would all use the
-        # first.
-        for _ in range(start % (len(accounts) or 1)):
-            self.next()
-
-    def next(self) -> int:
-        for key, weight in self.weights.items():
-            self.credit[key] += weight
-        chosen = max(self.credit, key=self.credit.__getitem__)
-        self.credit[chosen] -= sum(self.weights.values())
-        return chosen
 
 
 def set_vip(recipients: QuerySet[Any], *, vip: bool, by: Any) -> int:

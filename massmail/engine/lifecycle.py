@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import router, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -17,7 +17,7 @@ from massmail.engine.holds import Hold, accounts_hold, deployment_hold, show, wi
 from massmail.engine.lanes import usable_accounts
 from massmail.engine.window import Window
 from massmail.exceptions import LifecycleError
-from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Recipient
+from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, MassmailSettings, Recipient
 from massmail.models.mailings import audit
 from massmail.outcomes import progress
 from massmail.recipient_types import type_for
@@ -111,7 +111,7 @@ def start(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Maili
     """
     now = now or timezone.now()
     with transaction.atomic():
-        row = _locked(mailing, by, MailingStatus.DRAFT)
+        row = locked(mailing, by, MailingStatus.DRAFT)
         for hold in obstacles(row, now=now):
             raise LifecycleError(f"{hold.detail} {hold.remedy}".strip(), reason=hold.reason)
         assert row.message is not None  # noqa: S101  its absence is an obstacle
@@ -125,7 +125,7 @@ def start(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Maili
 def pause(mailing: Mailing, *, by: Any, reason: str = "") -> Mailing:
     """Stop an active mailing before its next mail; `by` None with a `reason` when the app does it by itself."""
     with transaction.atomic():
-        row = _locked(mailing, by, MailingStatus.ACTIVE)
+        row = locked(mailing, by, MailingStatus.ACTIVE)
         row.pause_reason = reason
         _move(row, MailingStatus.PAUSED, "pause_reason")
         audit(AuditAction.PAUSED, by=by, mailing=row, text=reason)
@@ -135,7 +135,7 @@ def pause(mailing: Mailing, *, by: Any, reason: str = "") -> Mailing:
 def resume(mailing: Mailing, *, by: Any) -> Mailing:
     """Let a paused mailing go on with the message it was started with."""
     with transaction.atomic():
-        row = _locked(mailing, by, MailingStatus.PAUSED)
+        row = locked(mailing, by, MailingStatus.PAUSED)
         row.pause_reason = ""
         _move(row, MailingStatus.ACTIVE, "pause_reason")
         audit(AuditAction.RESUMED, by=by, mailing=row)
@@ -145,11 +145,43 @@ def resume(mailing: Mailing, *, by: Any) -> Mailing:
 def cancel(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Mailing:
     """End a mailing for good; what is still queued is never sent."""
     with transaction.atomic():
-        row = _locked(mailing, by, MailingStatus.DRAFT, MailingStatus.ACTIVE, MailingStatus.PAUSED)
+        row = locked(mailing, by, MailingStatus.DRAFT, MailingStatus.ACTIVE, MailingStatus.PAUSED)
         row.ended_at = now or timezone.now()
         _move(row, MailingStatus.CANCELLED, "ended_at")
         audit(AuditAction.CANCELLED, by=by, mailing=row)
     return _mirror(mailing, row)
+
+
+def schedule(mailing: Mailing, *, by: Any, start_at: dt.datetime | None) -> Mailing:
+    """Let a draft or paused mailing send from the moment `start_at` on; None: as soon as it is started or resumed."""
+    with transaction.atomic():
+        row = locked(mailing, by, MailingStatus.DRAFT, MailingStatus.PAUSED)
+        if row.start_at != start_at:
+            row.start_at = start_at
+            row.save(update_fields=["start_at"])
+            when = show(start_at, MassmailSettings.load()) if start_at else _("at once")
+            audit(AuditAction.SCHEDULED, by=by, mailing=row, text=when)
+    return _mirror(mailing, row)
+
+
+def pause_all(mailings: QuerySet[Mailing], *, by: Any) -> int:
+    """Pause the active ones of `mailings`, all of them of `by` or `by` a superuser; return how many."""
+    return _move_all(mailings, MailingStatus.ACTIVE, MailingStatus.PAUSED, AuditAction.PAUSED, by=by)
+
+
+def resume_all(mailings: QuerySet[Mailing], *, by: Any) -> int:
+    """Let the paused ones of `mailings` go on, all of them of `by` or `by` a superuser; return how many."""
+    return _move_all(mailings, MailingStatus.PAUSED, MailingStatus.ACTIVE, AuditAction.RESUMED, by=by)
+
+
+def _move_all(
+    mailings: QuerySet[Mailing], before: MailingStatus, after: MailingStatus, action: AuditAction, *, by: Any
+) -> int:
+    with transaction.atomic():
+        rows = [row for row in locked_all(mailings, by) if row.status == before]
+        Mailing.objects.filter(pk__in=[row.pk for row in rows]).update(status=after, pause_reason="")
+        AuditEntry.objects.bulk_create(AuditEntry(action=action, by=by, mailing=row) for row in rows)
+    return len(rows)
 
 
 def finish(*, now: dt.datetime) -> int:
@@ -158,12 +190,36 @@ def finish(*, now: dt.datetime) -> int:
         mailing=OuterRef("pk"), status__in=[DeliveryStatus.QUEUED, DeliveryStatus.SENDING]
     )
     active = Mailing.objects.filter(status=MailingStatus.ACTIVE)
-    count = 0
-    for mailing in active.filter(~Exists(open_ends)):
-        if active.filter(pk=mailing.pk).update(status=MailingStatus.DONE, ended_at=now):
-            audit(AuditAction.FINISHED, by=None, mailing=mailing)
-            count += 1
-    return count
+    return sum(_finish(mailing.pk, now=now) for mailing in active.filter(~Exists(open_ends)))
+
+
+@transaction.atomic
+def _finish(key: int, *, now: dt.datetime) -> bool:
+    """Look again with the row held: `reopen` holds it too, while it puts deliveries back into the queue."""
+    row = Mailing.objects.select_for_update().filter(pk=key, status=MailingStatus.ACTIVE).first()
+    if row is None or row.deliveries.filter(status__in=[DeliveryStatus.QUEUED, DeliveryStatus.SENDING]).exists():
+        return False
+    row.ended_at = now
+    _move(row, MailingStatus.DONE, "ended_at")
+    audit(AuditAction.FINISHED, by=None, mailing=row)
+    return True
+
+
+def reopen(mailings: Iterable[Mailing], *, by: Any) -> None:
+    """Set those of `mailings` going again that are done: some of their deliveries are back in the queue.
+
+    The caller holds their rows.
+    """
+    done = [mailing for mailing in mailings if mailing.status == MailingStatus.DONE]
+    Mailing.objects.filter(pk__in=[row.pk for row in done]).update(status=MailingStatus.ACTIVE, ended_at=None)
+    AuditEntry.objects.bulk_create(AuditEntry(action=AuditAction.RESUMED, by=by, mailing=row) for row in done)
+
+
+def merge_away(mailings: Sequence[Mailing], *, by: Any, now: dt.datetime) -> None:
+    """End `mailings`, whose rows the caller holds: they go on in another one."""
+    keys = [mailing.pk for mailing in mailings]
+    Mailing.objects.filter(pk__in=keys).update(status=MailingStatus.MERGED, ended_at=now, pause_reason="")
+    AuditEntry.objects.bulk_create(AuditEntry(action=AuditAction.MERGED, by=by, mailing=row) for row in mailings)
 
 
 def kept_for_the_record(mailings: Sequence[Mailing]) -> list[str]:
@@ -195,18 +251,34 @@ def discard(mailing: Mailing) -> None:
     mailing.delete()
 
 
-def _locked(mailing: Mailing, by: Any, *allowed: MailingStatus) -> Mailing:
-    """Return the mailing's row, locked, if `by` may move it and it is in one of the `allowed` statuses."""
-    rows = Mailing.objects.select_for_update(of=("self",)).select_related("owner", "message", "content_type")
-    row = rows.get(pk=mailing.pk)
-    if by is not None and by != row.owner and not by.is_superuser:
-        raise LifecycleError(_("Only its owner can start, pause, resume or cancel the mailing “%s”.") % row)
+def locked(mailing: Mailing, by: Any, *allowed: MailingStatus) -> Mailing:
+    """Return the mailing's row, locked until the end of the transaction, if `by` may move it.
+
+    `by` is its owner, a superuser, or None for the app itself. Raises `LifecycleError` for anybody else, and where the
+    mailing is in none of the `allowed` statuses.
+    """
+    row = next(iter(locked_all(Mailing.objects.filter(pk=mailing.pk), by)), None)
+    if row is None:
+        raise LifecycleError(_("The mailing “%s” was deleted.") % mailing)
     if row.status not in allowed:
-        raise LifecycleError(
-            _("The mailing “%(mailing)s” is %(status)s, so this can't be done. Reload the page to see where it stands.")
-            % {"mailing": row, "status": row.get_status_display().lower()}
-        )
+        raise LifecycleError(wrong_status(row))
     return row
+
+
+def locked_all(mailings: QuerySet[Mailing], by: Any) -> list[Mailing]:
+    """Return the rows of `mailings` by key, locked, if `by` may move every one of them."""
+    rows = Mailing.objects.select_for_update(of=("self",)).select_related("owner", "message", "content_type")
+    found = list(rows.filter(pk__in=mailings.order_by().values("pk")).order_by("pk"))
+    for row in found:
+        if by is not None and by != row.owner and not by.is_superuser:
+            raise LifecycleError(_("Only its owner can do this with the mailing “%s”.") % row)
+    return found
+
+
+def wrong_status(mailing: Mailing) -> str:
+    """Return in words that something can't be done with a mailing in its status."""
+    text = _("The mailing “%(mailing)s” is %(status)s, so this can't be done. Reload the page to see where it stands.")
+    return text % {"mailing": mailing, "status": mailing.get_status_display().lower()}
 
 
 def _move(row: Mailing, status: MailingStatus, *fields: str) -> None:
@@ -216,6 +288,6 @@ def _move(row: Mailing, status: MailingStatus, *fields: str) -> None:
 
 def _mirror(mailing: Mailing, row: Mailing) -> Mailing:
     """Bring the caller's instance up to date with the row."""
-    for name in ("status", "version", "started_at", "ended_at", "pause_reason"):
+    for name in ("status", "version", "started_at", "ended_at", "pause_reason", "start_at"):
         setattr(mailing, name, getattr(row, name))
     return mailing

@@ -7,10 +7,10 @@ import time
 
 from django.utils import timezone
 
-from massmail.choices import HoldReason, MailingStatus
-from massmail.engine import holds, lanes
+from massmail.choices import DeliveryStatus, HoldReason, MailingStatus
+from massmail.engine import holds, lanes, outlook
 from massmail.engine.run import run_lane, tick
-from massmail.models import EmailAccount, Mailing, MassmailSettings
+from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 
 
 class SimulatedClock:
@@ -45,6 +45,8 @@ def run(*, clock: SimulatedClock | RealClock, until_idle: bool, ignore_hours: bo
         speakers = tick(clock=clock, ignore_hours=ignore_hours)
         this_round = sum(run_lane(account_id, clock=clock, ignore_hours=ignore_hours) for account_id in speakers)
         spoken += this_round
+        if not speakers or not until_idle:
+            outlook.renew_stale(now=clock())
         if not until_idle or (speakers and not this_round):  # others are at work, or nobody was left to write to
             return spoken
         if not speakers:
@@ -55,10 +57,15 @@ def run(*, clock: SimulatedClock | RealClock, until_idle: bool, ignore_hours: bo
 
 
 def _next_gap(now: dt.datetime, *, ignore_hours: bool) -> dt.datetime | None:
-    """Return when the first of the accounts with work that only leave a gap may speak again."""
+    """Return when to look again: while an account only leaves a gap, and until another one may speak; None if none."""
     active = list(Mailing.objects.filter(status=MailingStatus.ACTIVE))
     speakers = {key for queued in lanes.work(active, now=now).values() for key, due in queued.items() if key and due}
     accounts = list(EmailAccount.objects.filter(pk__in=speakers))
     found = holds.account_holds(accounts, now=now, settings=MassmailSettings.load(), ignore_hours=ignore_hours)
-    gaps = [hold.until for hold in found.values() if hold and hold.reason is HoldReason.GAP and hold.until]
-    return min(gaps, default=None)
+    waits = [hold for hold in found.values() if hold and hold.until]
+    if not any(hold.reason is HoldReason.GAP for hold in waits):
+        return None
+    starts = Mailing.objects.filter(status=MailingStatus.ACTIVE, start_at__gt=now).values_list("start_at", flat=True)
+    retries = Delivery.objects.filter(mailing__in=active, status=DeliveryStatus.QUEUED, not_before__gt=now)
+    soonest = retries.order_by("not_before").values_list("not_before", flat=True)[:1]
+    return min(moment for moment in (*(hold.until for hold in waits), *starts, *soonest) if moment)

@@ -92,6 +92,11 @@ def opens_at(now: dt.datetime, window: Window) -> dt.datetime:
     raise ValueError("The window has no working day.")
 
 
+def opens_next_day(now: dt.datetime, window: Window) -> dt.datetime:
+    """Return the next moment (UTC) after the calendar day of `now` at which mail may leave: quotas begin anew."""
+    return opens_at(midnight_after(now, window.zone), window)
+
+
 def closes_at(now: dt.datetime, window: Window) -> dt.datetime:
     """Return when what is open at `now` ends (UTC): the end of working hours, or midnight without them."""
     if not window.limited:

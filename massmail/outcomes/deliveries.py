@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet, Sum
 
-from massmail.choices import DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
+from massmail.choices import AuditAction, DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
 from massmail.models import Delivery, Lane, Mailing, MassmailSettings, Tally
+from massmail.models.mailings import audit
 from massmail.models.statements import Statement, slot
+from massmail.outcomes import figures
 from massmail.outcomes.replies import Verdict, classify
 from massmail.outcomes.standing import suppress
 from massmail.signals import delivery_sent
@@ -66,8 +70,13 @@ def progress(mailings: Iterable[Mailing], *, now: dt.datetime) -> dict[int, Prog
     return {mailing.pk: Progress(total=mailing.total, **found.get(mailing.pk, {})) for mailing in mailings}
 
 
-def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) -> Verdict:
+def settle(
+    delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date, batch: Counter[int] | None = None
+) -> Verdict:
     """Write what became of `delivery`, which is `sending`, after the server's `reply`; return what it means.
+
+    With a `batch`, a mail that was sent is counted there, by mailing, and not in the tallies: the caller brings the
+    batch into them later, with `count_sent`.
 
     One transaction. What is the server's, the account's or the message's trouble puts the delivery back into the
     queue without counting an attempt. A delivery given up as `unknown` in the meantime takes a late answer all the
@@ -77,9 +86,11 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
     with transaction.atomic(savepoint=False):
         match verdict.ending:
             case Ending.SENT:
-                _sent(delivery, reply, now, day)
+                _sent(delivery, reply, now, day, batch)
             case Ending.REFUSED:
-                _end(delivery, DeliveryStatus.FAILED, verdict.reason, day, reply=reply.text)
+                ended = _end(delivery, DeliveryStatus.FAILED, verdict.reason, day, reply=reply.text)
+                if ended and verdict.suppress:
+                    figures.add(delivery.mailing_id, bad=1)
                 if verdict.suppress:
                     suppress(delivery.address, SuppressionReason.BOUNCED, source=f"{delivery.message_id}: {reply}")
             case Ending.UNKNOWN:
@@ -93,16 +104,20 @@ def settle(delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date) 
     return verdict
 
 
-def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date) -> None:
+def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date, batch: Counter[int] | None = None) -> None:
     row = {"pk": delivery.pk, "message_id": delivery.message_id, "reply": reply.text, "sent_at": now}
     if _sent_statement(DeliveryStatus.SENDING).run(**row):
-        _count(delivery, delivery.lane_id, day, sent=1)
+        if batch is None:
+            _count(delivery, delivery.lane_id, day, sent=1)
+        else:
+            batch[delivery.mailing_id] += 1
     elif _sent_statement(DeliveryStatus.UNKNOWN).run(**row):
         _count(delivery, delivery.lane_id, day, sent=1, unknown=-1)
     else:
         return
     delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
-    transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
+    if delivery_sent.has_listeners(Delivery):
+        transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
 
 
 @cache
@@ -132,13 +147,22 @@ def requeue(delivery: Delivery, *, reply: str = "", **fields: object) -> bool:
     return _move(_sending(delivery), DeliveryStatus.QUEUED, "", reply=reply, lane=None, sending_at=None, **fields)
 
 
-def skip(delivery: Delivery, reason: Exclusion, *, lane: Lane, day: dt.date, reply: str = "") -> bool:
-    """End a queued delivery whose recipient may not be mailed any more; `lane` found out."""
+def skip(delivery: Delivery, reason: Exclusion, *, lane: Lane | None, day: dt.date, reply: str = "") -> bool:
+    """End a queued delivery whose recipient may not be mailed any more; `lane` found out, or None if a person did."""
     with transaction.atomic():
         moved = _move(_queued(delivery), DeliveryStatus.SKIPPED, reason, reply=reply)
         if moved:
-            _count(delivery, lane.pk, day, skipped=1)
+            _count(delivery, lane.pk if lane else None, day, skipped=1)
     return moved
+
+
+@transaction.atomic
+def skip_by_hand(delivery: Delivery, *, by: Any, day: dt.date) -> bool:
+    """Take a queued delivery out of its mailing because `by` says so; False if it is not queued any more."""
+    skipped = skip(delivery, Exclusion.BY_HAND, lane=None, day=day)
+    if skipped:
+        audit(AuditAction.SKIPPED, by=by, mailing=delivery.mailing, text=delivery.address)
+    return skipped
 
 
 def postpone(delivery: Delivery, *, until: dt.datetime, why: str) -> None:
@@ -174,9 +198,19 @@ def _move(queryset: QuerySet[Delivery], status: DeliveryStatus, reason: str, **f
     return bool(queryset.update(status=status, reason=reason, **fields))
 
 
+def count_sent(batch: Mapping[int, int], *, lane: Lane, day: dt.date) -> None:
+    """Add to the tallies what `lane` sent on `day`: numbers of mails by mailing."""
+    for mailing_id, number in batch.items():
+        _add(mailing_id, lane.pk, day, sent=number)
+
+
 def _count(delivery: Delivery, lane_id: int | None, day: dt.date, **changes: int) -> None:
-    """Add `changes` to the tally of the delivery's mailing and a lane on `day`; without a lane in a row of its own."""
-    key = {"mailing_id": delivery.mailing_id, "lane_id": lane_id, "day": day}
+    _add(delivery.mailing_id, lane_id, day, **changes)
+
+
+def _add(mailing_id: int, lane_id: int | None, day: dt.date, **changes: int) -> None:
+    """Add `changes` to the tally of a mailing and a lane on `day`; without a lane in a row of its own."""
+    key = {"mailing_id": mailing_id, "lane_id": lane_id, "day": day}
     changes = {"sent": 0, "failed": 0, "skipped": 0, "unknown": 0} | changes
     if lane_id is not None and _tally_statement().run(**key, **changes):
         return

@@ -5,6 +5,8 @@ Three places may say no: the address's suppression, the recipient, the host's ow
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
@@ -12,13 +14,18 @@ from django.db import models, transaction
 from django.db.models import QuerySet, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from massmail.choices import AuditAction, DeliveryStatus, SuppressionReason
 from massmail.models import Delivery, Recipient, Suppression
 from massmail.models.bulk import insert_select
 from massmail.models.mailings import audit
+from massmail.outcomes import figures
 from massmail.recipient_types import RecipientType, find_type, recipient_types, type_for
 from massmail.signals import address_suppressed
+
+#: What `massmail.tokens` puts into links: a token, and the position of the address where it is not the first.
+TOKEN = re.compile(r"(?P<token>[A-Za-z0-9_-]{1,32})(?:\.(?P<position>[0-9]{1,4}))?")
 
 
 def mark_vip(recipients: QuerySet[Any], *, vip: bool) -> int:
@@ -67,16 +74,28 @@ def suppress(address: str, reason: SuppressionReason, *, source: str) -> bool:
 
 
 @transaction.atomic
-def lift(suppression: Suppression, *, by: Any) -> None:
-    """Take an address off the list, and back the opt-outs made through links to it; logged with who did it.
+def lift(suppression: Suppression, *, by: Any, why: str = "") -> None:
+    """Take an address off the list, and back the opt-outs made through links to it; logged with who did it and `why`.
 
-    The host's own flag stays as it is: it belongs to the host, and still wins.
+    If the address was listed for another reason, opt-outs stay. The host's own flag stays in any case: it belongs to
+    the host, and still wins.
     """
-    audit(AuditAction.SUPPRESSION_LIFTED, by=by, text=suppression.address)
-    opted_out = Recipient.objects.filter(subscribed=False, addresses__icontains=suppression.address)
-    keys = [recipient.pk for recipient in opted_out if suppression.address in recipient.addresses]
-    Recipient.objects.filter(pk__in=keys).update(subscribed=True)
+    audit(AuditAction.SUPPRESSION_LIFTED, by=by, text=": ".join(filter(None, [suppression.address, why])))
+    if suppression.reason == SuppressionReason.UNSUBSCRIBED:
+        opted_out = Recipient.objects.filter(subscribed=False, addresses__icontains=suppression.address)
+        keys = [recipient.pk for recipient in opted_out if suppression.address in recipient.addresses]
+        Recipient.objects.filter(pk__in=keys).update(subscribed=True)
     suppression.delete()
+
+
+def find_recipient(token: str) -> tuple[Recipient, str] | None:
+    """Return the recipient and the address behind the `token` of a link, or None where it leads nowhere."""
+    match = TOKEN.fullmatch(token)
+    recipient = match and Recipient.objects.filter(token=match["token"]).first()
+    if not match or not recipient:
+        return None
+    position = int(match["position"] or 0)
+    return (recipient, recipient.addresses[position]) if position < len(recipient.addresses) else None
 
 
 @transaction.atomic
@@ -103,7 +122,43 @@ def unsubscribe(recipient: Recipient, address: str, *, source: str) -> None:
         .first()
     )
     if last is not None and last.unsubscribed_at is None:
-        Delivery.objects.filter(pk=last.pk).update(unsubscribed_at=timezone.now())
+        noted = Delivery.objects.filter(pk=last.pk, unsubscribed_at=None).update(unsubscribed_at=timezone.now())
+        figures.add(last.mailing_id, unsubscribed=noted)
+
+
+@transaction.atomic
+def unsubscribe_by_hand(obj: Any, addresses: Sequence[str], *, by: Any) -> None:
+    """Carry out what the host object `obj` told `by`: no more mail at any of its `addresses` (normalised)."""
+    recipient, own = _standing_of(obj)
+    for address in addresses:
+        unsubscribe(recipient, address, source=_("Entered by %(user)s") % {"user": by})
+    Recipient.objects.filter(pk=recipient.pk).update(subscribed=False)
+    type_for(obj).set_subscribed(own, False)
+    audit(AuditAction.UNSUBSCRIBED, by=by, text=": ".join([str(obj), *addresses]))
+
+
+@transaction.atomic
+def subscribe_again(obj: Any, addresses: Sequence[str], *, by: Any, why: str) -> None:
+    """Let the host object `obj` have mail again, because it asked for it; logged with who did it and `why`.
+
+    Takes back what unsubscribing did to `obj` and its `addresses` (normalised), and nothing that somebody else with
+    the same address said for himself. An address that is suppressed for another reason stays so.
+    """
+    recipient, own = _standing_of(obj)
+    Suppression.objects.filter(address__in=addresses, reason=SuppressionReason.UNSUBSCRIBED).delete()
+    Recipient.objects.filter(pk=recipient.pk).update(subscribed=True)
+    type_for(obj).set_subscribed(own, True)
+    audit(AuditAction.SUBSCRIBED, by=by, text=": ".join([str(obj), *addresses, why]))
+
+
+def _standing_of(obj: Any) -> tuple[Recipient, QuerySet[Any]]:
+    """Return the recipient of the host object `obj`, made where missing, and `obj` as a queryset."""
+    recipient_type = type_for(obj)
+    content_type = ContentType.objects.get_for_model(recipient_type.model_class)
+    lock_recipients(content_type.pk)
+    object_id = recipient_type.to_object_id(obj.pk)
+    recipient, _created = Recipient.objects.get_or_create(content_type=content_type, object_id=object_id)
+    return recipient, recipient_type.model_class._default_manager.filter(pk=obj.pk)
 
 
 def _unsubscribe_objects(recipient_type: RecipientType, address: str) -> None:

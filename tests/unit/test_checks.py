@@ -181,6 +181,17 @@ def test_unsubscribe_link_too_long(settings, length, found):
     assert ids() == found
 
 
+@pytest.mark.parametrize("path", ["django.forms.Nothing", "tests.unit.test_checks.NotAType"])
+def test_body_widget_not_usable(path, settings):
+    settings.MASSMAIL_BODY_WIDGET = path
+    assert ids() == ["E009"]
+
+
+def test_body_widget(settings):
+    settings.MASSMAIL_BODY_WIDGET = "django.forms.Textarea"
+    assert ids() == []
+
+
 def test_transport_not_importable(settings):
     settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.Pigeon"
     assert ids() == ["E007"]
@@ -223,7 +234,7 @@ def test_documents_list_every_check():
     code = "".join(path.read_text() for path in (ROOT / "massmail").rglob("*.py"))
     used = set(re.findall(r'"massmail\.([EW]\d{3})"', code))
     listed = re.findall(r"^\| `massmail\.([EW]\d{3})`", (ROOT / "docs/checks.md").read_text(), re.MULTILINE)
-    assert len(used) == 18
+    assert len(used) == 19
     assert sorted(used) == sorted(listed)
 
 

@@ -118,3 +118,32 @@ def test_variables__an_unknown_one_is_reported_once():
     )
     found = [(problem.field, problem.line) for problem in check(draft, variables=["a"])]
     assert found == [("content", 2), ("plain_text", 1)]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "place"),
+    [
+        ("subject", "News {{ nickname }}", (1, 6)),
+        ("content", f"<p>\n  {{% load x %}}</p>{LINK}", (2, 3)),
+        ("content", f"<p>\r\n  <b>{{{{ x|ljust:9 }}}}</b></p>{LINK}", (2, 6)),
+        ("content", f"<p>\n}} }}}}</p>{LINK}", (2, 3)),
+        ("content", f"a {{% cid_media 'no.png' %}}{LINK}", (1, 3)),
+        ("content", f"{LINK} {{% cid_media no.png %}}", (1, len(LINK) + 2)),
+        ("content", f"<p>\n\n é {{% if x %}}</p>{LINK}", (3, 4)),
+        ("content", f"a\x00b{LINK}", (1, 2)),
+        ("content", f"{LINK}{{% with a=1 %}}{{{{ a|add:b.c }}}}{{% endwith %}}", (1, len(LINK) + 15)),
+    ],
+)
+@pytest.mark.django_db
+def test_errors_have_line_and_column(field, text, place):
+    message = Message(**({"subject": "x", "content": LINK} | {field: text}))
+    error = check(message, variables=["x"])[0]
+    assert (error.field, error.line, error.column) == (field, *place)
+
+
+@pytest.mark.django_db
+def test_columns_after_a_picture(monkeypatch):
+    """Pictures are taken out before a text is compiled; what follows on their line stays in its place."""
+    text = f"{{% cid_media 'massmail/offer.png' %}}{{{{ nickname }}}}{LINK}"
+    (error,) = check(Message(subject="x", content=text), variables=[])
+    assert (error.line, error.column) == (1, len("{% cid_media 'massmail/offer.png' %}") + 1)

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from massmail.composing import Links, new_message_id, prepare, preview, render
-from massmail.composing.headers import POLICY, RawHeader, bare_address, encoded, named_address, one_line
+from massmail.composing.headers import bare_address, encoded, line, named_address, one_line
 from massmail.composing.templates import clean
 from massmail.exceptions import CompositionError
 from massmail.models import Message
@@ -215,16 +215,14 @@ def test_t27__message_ids(message_id):
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\n", "a\0", "ü", "\x7f"])
-def test_t27__a_raw_header_takes_ascii_on_one_line_only(value):
-    with pytest.raises(ValueError, match=r"Not a header value|linefeed"):
-        POLICY.header_factory("X-Massmail-ID", value)
+def test_t27__a_header_takes_ascii_on_one_line_only(value):
     with pytest.raises(ValueError, match="Not a header value"):
-        RawHeader.parse(value, {})
+        line("X-Massmail-ID", value)
 
 
 def test_t27__a_word_longer_than_a_line():
     with pytest.raises(ValueError, match="longer than a line"):
-        POLICY.header_factory("X-Massmail-ID", "x" * 1000).fold(policy=POLICY)
+        line("X-Massmail-ID", "x" * 1000)
 
 
 @pytest.mark.parametrize(
@@ -333,23 +331,25 @@ List-Id: <newsletter.acme.example>\r
 Precedence: bulk\r
 X-Massmail-ID: abc@acme.example\r
 MIME-Version: 1.0\r
-Content-Type: multipart/alternative;\r
- boundary="=_4ad9e22b73cb7ab6873a20ff01e7e6fa"\r
+Content-Type: multipart/alternative; boundary="=_a36c204923d2b40f8c99db6913bb"\r
 \r
---=_4ad9e22b73cb7ab6873a20ff01e7e6fa\r
+--=_a36c204923d2b40f8c99db6913bb\r
 Content-Type: text/plain; charset="utf-8"\r
 Content-Transfer-Encoding: quoted-printable\r
 \r
-Stop <https://news.example.com/u/abc>\r
+Stop <=\r
+https://news.example.com/u/abc=\r
+>\r
 \r
---=_4ad9e22b73cb7ab6873a20ff01e7e6fa\r
+--=_a36c204923d2b40f8c99db6913bb\r
 Content-Type: text/html; charset="utf-8"\r
 Content-Transfer-Encoding: quoted-printable\r
 \r
 <!DOCTYPE html>\r
-<html><head><meta charset=3D"utf-8"></head><body><a href=3D"https://news.ex=\r
-ample.com/u/abc">Stop</a></body></html>\r
---=_4ad9e22b73cb7ab6873a20ff01e7e6fa--\r
+<html><head><meta charset=3D"utf-8"></head><body><a href=3D"=\r
+https://news.example.com/u/abc=\r
+">Stop</a></body></html>\r
+--=_a36c204923d2b40f8c99db6913bb--\r
 """
 
 

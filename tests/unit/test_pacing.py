@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,20 @@ def test_spread_evenly__uses_the_quota_in_the_time_there_is(limit, hours, accoun
     assert sent >= limit - 1 - limit // 10
     last_third = NOW + dt.timedelta(hours=hours) * 2 / 3
     assert moment > last_third or limit < 5
+
+
+@given(limit=st.integers(2, 9), n=st.integers(1, 8), account=st.integers(1, 1000), hours=st.integers(0, 24))
+def test_spread_evenly__no_gap_reaches_beyond_the_window(limit, n, account, hours):
+    closes = NOW + dt.timedelta(hours=hours)
+    even = pace(account=account, limit=limit, spread_evenly=True, gap_min=0, gap_max=0)
+    assert next_at(NOW, even, day=DAY, n=n, closes=closes) <= closes
+
+
+def test_gap__is_as_long_while_the_clocks_change():
+    before = dt.datetime(2026, 10, 25, 2, 50, tzinfo=ZoneInfo("Europe/Berlin"))
+    half_an_hour = pace(gap_min=1800, gap_max=1800)
+    after = next_at(before, half_an_hour, day=DAY, n=1, closes=before)
+    assert after - before.astimezone(dt.UTC) == dt.timedelta(minutes=30)
 
 
 def test_back_off__climbs_and_stays():

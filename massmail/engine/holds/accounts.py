@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from massmail.choices import HoldReason
 from massmail.engine.holds.hold import Hold, show
 from massmail.engine.lanes import LONGEST_REST
-from massmail.engine.window import Window, local_day, midnight_after, opens_at
+from massmail.engine.window import Window, local_day, opens_at, opens_next_day
 from massmail.models import AccountDay, EmailAccount, Lane, MassmailSettings
 
 
@@ -27,7 +27,7 @@ def account_holds(
     """Return the holds of `accounts` by primary key, in three queries."""
     day = local_day(now, settings.zone)
     used = dict(AccountDay.objects.filter(account__in=accounts, date=day).values_list("account", "used"))
-    lanes = {lane.account_id: lane for lane in Lane.objects.filter(account__in=accounts, slot=0)}
+    lanes = _next_lanes(accounts)
     inactive = inactive_users(account.owner_id for account in accounts)
     window = Window.of(settings, ignore_hours=ignore_hours)
     return {
@@ -36,6 +36,20 @@ def account_holds(
         or quota_hold(account, settings, used=used.get(account.pk, 0), now=now, window=window)
         or _lane_hold(account, lanes.get(account.pk), now=now)
         for account in accounts
+    }
+
+
+def _next_lanes(accounts: Sequence[EmailAccount]) -> dict[int, Lane]:
+    """Return the lane of each account that may speak first; none where one of its lanes has never spoken."""
+    lanes: dict[int, list[Lane]] = {account.pk: [] for account in accounts}
+    slots = {account.pk: account.slots for account in accounts}
+    for lane in Lane.objects.filter(account__in=accounts):
+        if lane.slot in slots[lane.account_id]:
+            lanes[lane.account_id].append(lane)
+    return {
+        key: min(of_account, key=lambda lane: (lane.next_at is not None, lane.next_at))
+        for key, of_account in lanes.items()
+        if len(of_account) == len(slots[key])
     }
 
 
@@ -106,7 +120,7 @@ def quota_hold(
     limit = daily_limit(account, settings)
     if used < limit:
         return None
-    until = opens_at(midnight_after(now, settings.zone), window)
+    until = opens_next_day(now, window)
     return Hold(
         reason=HoldReason.QUOTA,
         until=until,
@@ -117,8 +131,13 @@ def quota_hold(
     )
 
 
+def rests(lane: Lane, *, now: dt.datetime) -> bool:
+    """Return whether the lane waits for its `next_at`: one that is too far off was written by a wrong clock."""
+    return lane.next_at is not None and now < lane.next_at <= now + LONGEST_REST
+
+
 def _lane_hold(account: EmailAccount, lane: Lane | None, *, now: dt.datetime) -> Hold | None:
-    if lane is None or lane.next_at is None or not now < lane.next_at <= now + LONGEST_REST:
+    if lane is None or not rests(lane, now=now):
         return None
     if lane.failures and not lane.last_reply:
         return Hold(

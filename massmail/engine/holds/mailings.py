@@ -34,6 +34,22 @@ def accounts_hold(accounts: Sequence[EmailAccount]) -> Hold | None:
     return None
 
 
+def lasting_hold(mailing: Mailing, settings: MassmailSettings, *, inactive: bool) -> Hold | None:
+    """Return what keeps the whole mailing back until somebody does something; `inactive` is whether its owner is."""
+    if inactive:
+        return owner_inactive()
+    if hold := deployment_hold(settings):
+        return hold
+    if type_of(mailing) is None:
+        return Hold(
+            reason=HoldReason.NO_TYPE,
+            detail=_("The type of its recipients is not among MASSMAIL_RECIPIENT_TYPES any more."),
+            remedy=_("Ask whoever runs this site to register it again, or cancel the mailing."),
+            about=mailing,
+        )
+    return None
+
+
 def _status_hold(mailing: Mailing) -> Hold | None:
     match mailing.status:
         case MailingStatus.ACTIVE:
@@ -69,17 +85,8 @@ class _Facts:
         self.alive = life_hold(now)
 
     def hold(self, mailing: Mailing) -> Hold | None:
-        if mailing.owner_id in self.inactive:
-            return owner_inactive()
-        if hold := deployment_hold(self.settings):
+        if hold := lasting_hold(mailing, self.settings, inactive=mailing.owner_id in self.inactive):
             return hold
-        if type_of(mailing) is None:
-            return Hold(
-                reason=HoldReason.NO_TYPE,
-                detail=_("The type of its recipients is not among MASSMAIL_RECIPIENT_TYPES any more."),
-                remedy=_("Ask whoever runs this site to register it again, or cancel the mailing."),
-                about=mailing,
-            )
         if mailing.start_at and mailing.start_at > self.now:
             return Hold(
                 reason=HoldReason.START_AT,

@@ -1,17 +1,27 @@
 """How fast mail leaves: fill a database of its own, then send everything through the engine with every check on."""
 
+import contextlib
 import datetime
 import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import threading
 import time
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from example_project.crm.models import Company, Contact
 from massmail.audience import create_mailing
 from massmail.engine import lifecycle
+from massmail.engine.run import run_lane, tick
 from massmail.engine.standalone import RealClock, run
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings, Message
 
@@ -47,15 +57,23 @@ class Command(BaseCommand):
         fill = commands.add_parser("fill", help="empty the database and make a mailing of N recipients")
         fill.add_argument("number", type=int)
         fill.add_argument("--accounts", type=int, default=1, help="relay accounts that share the work")
-        commands.add_parser("send", help="send the mailing and print RESULT with the seconds it took")
+        fill.add_argument("--lanes", type=int, default=1, help="connections at once of each account")
+        send = commands.add_parser("send", help="send the mailing and print RESULT with the seconds it took")
+        send.add_argument("--workers", type=int, default=1, help="processes that share the lanes, each with threads")
+        lane = commands.add_parser("lanes", help="what each of those processes does: speak for these lanes until idle")
+        lane.add_argument("lanes", nargs="+", type=int)
 
     def handle(self, *args, **options):
+        # With DEBUG, Django keeps a copy of every statement.
+        settings.DEBUG = False
         if options["command"] == "fill":
-            self.fill(options["number"], options["accounts"])
+            self.fill(options["number"], options["accounts"], options["lanes"])
+        elif options["command"] == "send":
+            self.send(options["workers"])
         else:
-            self.send()
+            speak_in_threads(options["lanes"])
 
-    def fill(self, number, accounts):
+    def fill(self, number, accounts, lanes):
         call_command("migrate", verbosity=0)
         call_command("flush", interactive=False, verbosity=0)
         owner = get_user_model().objects.create_user("bench", "bench@acme.example", "bench")
@@ -83,6 +101,7 @@ class Command(BaseCommand):
                 from_email=f"news{n}@acme.example",
                 massmail=True,
                 paced=False,
+                lanes=lanes,
                 emails_per_day=10 * number,
                 smtp_host="127.0.0.1",
                 smtp_port=2525,
@@ -95,15 +114,84 @@ class Command(BaseCommand):
         lifecycle.start(mailing, by=owner)
         self.stdout.write(f"{mailing.total} recipients, made and started in {time.perf_counter() - started:.2f} s")
 
-    def send(self):
+    def send(self, workers):
         self.stdout.write(f"{connection.vendor}: {durability()}")
+        with sink():
+            self.measure(workers)
+
+    def measure(self, workers):
         started = time.perf_counter()
-        run(clock=RealClock(), until_idle=True)
+        if workers == 1 and not EmailAccount.objects.filter(lanes__gt=1).exists():
+            run(clock=RealClock(), until_idle=True)
+        else:
+            send_by_workers(workers)
         seconds = time.perf_counter() - started
         sent = Delivery.objects.filter(status="sent").count()
         total = Mailing.objects.get().total
-        self.stdout.write(f"{sent} of {total} sent, {sent / seconds:.0f} a second")
+        self.stdout.write(f"{sent} of {total} sent, {sent / seconds:.0f} a second, {peak_memory():.0f} MB at most")
         self.stdout.write("RESULT " + json.dumps({"secs": round(seconds, 4)}))
+
+
+@contextlib.contextmanager
+def sink():
+    """Have a server at 127.0.0.1:2525 that takes everything: the one that runs there, or Postfix's smtp-sink."""
+    if listens():
+        yield
+        return
+    program = shutil.which("smtp-sink", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        raise CommandError("Nothing listens at 127.0.0.1:2525. Start a mail server there, or install Postfix.")
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    server = subprocess.Popen([program, *user, "127.0.0.1:2525", "1000"])
+    try:
+        while server.poll() is None and not listens():
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def listens():
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 2525), timeout=1):
+        return True
+    return False
+
+
+def send_by_workers(number):
+    """Share the lanes of all accounts out to `number` processes, and do beat's work here until they are through."""
+    tick()
+    lanes = sum(len(account.slots) for account in EmailAccount.objects.all())
+    processes = [
+        subprocess.Popen([sys.executable, sys.argv[0], "bench", "lanes", *map(str, range(lanes)[first::number])])
+        for first in range(number)
+    ]
+    while any(process.poll() is None for process in processes):
+        tick()
+        time.sleep(0.5)
+    run(clock=RealClock(), until_idle=True)
+
+
+def speak_in_threads(lanes):
+    """Speak for the lanes with these numbers, counted over all accounts, each in a thread."""
+    every = [(account.pk, slot) for account in EmailAccount.objects.order_by("pk") for slot in account.slots]
+    threads = [threading.Thread(target=speak, args=every[number]) for number in lanes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def speak(account, slot):
+    """Let a lane speak until nobody is left to write to."""
+    while run_lane(account, slot):
+        pass
+    connection.close()
+
+
+def peak_memory():
+    """Return the most memory that this process has used, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def durability():
