@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -9,7 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from example_project.crm.models import Contact
-from massmail.audience import create_mailing, parse_address, parse_addresses, sole_owner
+from massmail.audience import create_mailing, expect, parse_address, parse_addresses, sole_owner
+from massmail.audience.addresses import Plain, is_plain
 from massmail.choices import Exclusion, MailingStatus
 from massmail.engine import lanes
 from massmail.exceptions import AudienceError
@@ -264,14 +266,14 @@ def test_sole_owner(alice, bob, firm):
 
 @pytest.mark.django_db(transaction=True)
 def test_create_mailing__a_failure_leaves_nothing_behind(alice, monkeypatch):
-    from massmail import audience
+    from massmail.audience import making
 
     world.contacts(alice, 3)
 
     def fail(*args, **kwargs):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(audience._OddOnes, "take", fail)
+    monkeypatch.setattr(making, "creation_of", fail)
     with pytest.raises(RuntimeError):
         make(alice)
     assert (Mailing.objects.count(), Delivery.objects.count(), LeftOut.objects.count()) == (0, 0, 0)
@@ -348,3 +350,148 @@ def test_what_sql_takes_by_itself_is_never_more_than_the_validator(alice):
         assert parse_address(address).normalised == address
     valid = {parse_address(sample).normalised for sample in samples if parse_address(sample)}
     assert set(made.mailing.deliveries.values_list("address", flat=True)) == valid
+
+
+PIECES = [
+    "a",
+    "B",
+    "7",
+    ".",
+    "..",
+    "-",
+    "_",
+    "+",
+    "@",
+    "@",
+    "x.example",
+    "b.de",
+    "c.local",
+    "d.myonion",
+    " ",
+    "\n",
+    "é",
+    "K",
+    "'",
+]
+
+
+@pytest.mark.django_db
+def test_plain__in_sql_and_in_python_is_never_more_than_the_validator(alice):
+    """Addresses put together at random, most of them wrong: what SQL takes, email-validator takes in the same form."""
+    source = random.Random(5321)
+    texts = {"".join(source.choices(PIECES, k=source.randint(2, 7))) for _ in range(3000)}
+    texts |= {
+        f"{name}@{host}" for name in ("a", "a.b", "A_b+c", "-") for host in ("x.de", "X.Example", "a-b.co", "1.io")
+    }
+    world.contacts(alice, 1)
+    world.contacts(alice, len(texts))
+    for contact, text in zip(people := list(Contact.objects.all()), sorted(texts), strict=False):
+        contact.email = text
+    Contact.objects.bulk_update(people, ["email"], batch_size=500)
+    taken = set(Contact.objects.filter(Plain("email")).values_list("email", flat=True))
+    assert len(taken) > 20
+    for text in taken:
+        assert is_plain(text), text
+        assert parse_address(text).normalised == text.strip(" ").lower(), text
+    # PostgreSQL leaves a few more to Python, never an ordinary one.
+    assert {text for text in texts if is_plain(text)} - taken <= {text for text in texts if "onion" in text.lower()}
+
+
+EMAILS = ["a@x.de", "A@x.de", "b@x.de", "c@x.de", "d@x.de, e@x.de", "e@x.de; a@x.de", "f@x.de,f@x.de", "g@müller.de"]
+EMAILS += ["g@xn--mller-kva.de", "nope", "", " ", "h@x.de, nope", "off@x.de", "off@x.de, i@x.de", "j@x.local"]
+
+
+def mixed(source, alice, bob):
+    """Make forty contacts at random: whose they are, what they say, VIPs, lists, duplicates."""
+    firms = [world.company(alice), world.company(bob, disqualified=True)]
+    people = Contact.objects.bulk_create(
+        Contact(
+            email=source.choice(EMAILS),
+            owner=source.choice([alice, alice, alice, bob, None]),
+            company=source.choice([*firms[:1] * 4, firms[1]]),
+            creation_date=world.TODAY,
+            massmail=source.random() < 0.9,
+            disqualified=source.random() < 0.1,
+        )
+        for _ in range(40)
+    )
+    lanes.set_vip(Contact.objects.filter(pk__in=[each.pk for each in source.sample(people, 3)]), vip=True, by=alice)
+    off = Recipient.objects.order_by("?")[:1].values("pk")
+    Recipient.objects.filter(pk__in=list(off.values_list("pk", flat=True))).update(subscribed=source.random() < 0.5)
+    return people
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("seed", range(12))
+def test_expect__is_what_create_mailing_does(seed, alice, bob):
+    source = random.Random(seed)
+    people = mixed(source, alice, bob)
+    Suppression.objects.create(address="off@x.de", reason="manual")
+    expected = expect(owner=alice, recipients=Contact.objects.all())
+    made = make(alice)
+    assert (expected.matching, expected.unread) == (40, 0)
+    assert (expected.added, expected.left_out) == (made.added, made.left_out)
+    # Nobody is lost, and nobody gets it twice.
+    deliveries = Counter(made.mailing.deliveries.values_list("address", flat=True))
+    assert set(deliveries.values()) <= {1}
+    accounted = {*made.mailing.deliveries.values_list("object_id", flat=True)}
+    accounted |= {*LeftOut.objects.filter(mailing=made.mailing).values_list("object_id", flat=True)}
+    assert accounted == {str(each.pk) for each in people}
+    assert {str(each.pk) for each in expected.sample} <= accounted
+    # Of those with one address the VIP wins, then the lowest key.
+    vips = set(Recipient.objects.filter(vip=True).values_list("object_id", flat=True))
+    holders = dict(made.mailing.deliveries.values_list("address", "object_id"))
+    for left_out in LeftOut.objects.filter(mailing=made.mailing, reason=Exclusion.DUPLICATE):
+        rivals = (holders[left_out.address], left_out.object_id)
+        assert min(rivals, key=lambda key: (key not in vips, int(key))) == rivals[0]
+
+
+@pytest.mark.django_db
+def test_expect__too_many_odd_addresses_are_not_read(alice, monkeypatch):
+    from massmail.audience import counting
+
+    monkeypatch.setattr(counting, "CHUNK", 2)
+    for n in range(3):
+        one(alice, f"a{n}@x.de, b{n}@x.de")
+    one(alice, "c@x.de")
+    expected = expect(owner=alice, recipients=Contact.objects.all())
+    assert (expected.added, expected.unread) == (4, 3)
+
+
+@pytest.mark.django_db
+def test_create_mailing__the_plain_majority_is_one_statement(alice):
+    """Everybody has an address of their own: nothing is looked at a second time, and no table but theirs is read."""
+    world.contacts(alice, 5)
+    with CaptureQueriesContext(connection) as queries:
+        made = make(alice)
+    assert made.added == 5
+    assert [query["sql"] for query in queries if "INSERT" in query["sql"] and "leftout" in query["sql"]] == []
+    (insert,) = [query["sql"] for query in queries if query["sql"].startswith('INSERT INTO "massmail_delivery"')]
+    assert insert.count("SELECT") == 1
+    assert "massmail_recipient" not in insert
+    assert "massmail_suppression" not in insert
+
+
+@pytest.mark.django_db
+def test_create_mailing__odd_addresses_are_taken_in_chunks(alice, monkeypatch):
+    from massmail.audience import making
+
+    monkeypatch.setattr(making, "CHUNK", 2)
+    people = [one(alice, f"p{n}@x.de, q{n // 3}@x.de") for n in range(9)]
+    made = make(alice)
+    assert (made.added, made.left_out) == (12, {Exclusion.DUPLICATE: 6})
+    shared = made.mailing.deliveries.filter(address__startswith="q").values_list("object_id", flat=True)
+    assert set(shared) == {str(people[n].pk) for n in (0, 3, 6)}
+
+
+@pytest.mark.django_db
+def test_create_mailing__a_host_that_ignores_what_it_is_given(alice, bob, firm, monkeypatch):
+    """Even an adapter that answers with everybody does not mail to a colleague's customers."""
+    from example_project.crm.mailing import ContactRecipients
+
+    one(alice, "a@x.example")
+    one(bob, "b@x.example", company=firm)
+    monkeypatch.setattr(ContactRecipients, "eligible", lambda self, queryset: Contact.objects.all())
+    made = make(alice)
+    assert made.mailing.deliveries.get().address == "a@x.example"
+    assert made.left_out == {Exclusion.NOT_OWNER: 1}
