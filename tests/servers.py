@@ -54,7 +54,7 @@ def postgres() -> Iterator[str]:
     programs = _postgres_programs()
     # PostgreSQL refuses to run as root.
     user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-    with _directory(owner=user.get("user")) as home:
+    with private_directory(owner=user.get("user")) as home:
         data, port = home / "data", free_port()
         initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]
         subprocess.run(initdb, cwd=home, check=True, stdout=subprocess.DEVNULL, **user)
@@ -68,7 +68,7 @@ def postgres() -> Iterator[str]:
             "full_page_writes": "off",
         }
         command = [programs / "postgres", "-D", data, *(f"--{name}={value}" for name, value in options.items())]
-        with _running(command, home, ready=lambda: _accepts_queries(port), stop=signal.SIGQUIT, **user):
+        with running(command, home, ready=lambda: _accepts_queries(port), stop=signal.SIGQUIT, **user):
             yield f"postgres://postgres@127.0.0.1:{port}/massmail"
 
 
@@ -77,7 +77,7 @@ def redis() -> Iterator[str]:
     """Run an empty Redis (or Valkey) server that stores nothing; yield its URL, `redis://127.0.0.1:PORT/0`."""
     program, port = _redis_program(), free_port()
     command = [program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with _directory() as home, _running(command, home, ready=lambda: answers(port), stop=signal.SIGTERM):
+    with private_directory() as home, running(command, home, ready=lambda: answers(port), stop=signal.SIGTERM):
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -113,7 +113,7 @@ def _accepts_queries(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _directory(owner: str | None = None) -> Iterator[Path]:
+def private_directory(owner: str | None = None) -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="massmail-server-"))
     try:
         if owner:
@@ -124,7 +124,7 @@ def _directory(owner: str | None = None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _running(
+def running(
     command: list[Any], home: Path, *, ready: Callable[[], bool], stop: signal.Signals, **user: Any
 ) -> Iterator[None]:
     """Run `command` until the block ends, or until this process dies, however it dies."""

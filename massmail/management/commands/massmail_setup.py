@@ -27,9 +27,9 @@ RIGHTS = {
     "recipient": ("change",),
 }
 
-TICK = "massmail.tick"
-#: A tick that waited for a worker longer than this many intervals is worth nothing: the next one does its work.
-TICKS_UNTIL_STALE = 3
+TICK, POLL = "massmail.tick", "massmail.poll"
+#: A ring that waited for a worker longer than this many intervals is worth nothing: the next one does its work.
+RINGS_UNTIL_STALE = 3
 
 
 class Command(BaseCommand):
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
-        done = [*set_up_group(), *set_up_tick()]
+        done = [*set_up_group(), *set_up_tasks()]
         for line in done:
             self.report(line, options["verbosity"])
         if not done:
@@ -73,30 +73,34 @@ def _permissions() -> list[Permission]:
     return found
 
 
-def set_up_tick() -> list[str]:
-    """Make the periodic task that drives all sending, or bring it in line with the settings; return what was done.
-
-    A task that an administrator disabled is left alone.
-    """
+def set_up_tasks() -> list[str]:
+    """Make the periodic tasks that drive everything, or bring them in line with the settings; return what was done."""
     if not apps.is_installed("django_celery_beat"):
         return ["No periodic task was made: add “django_celery_beat” to INSTALLED_APPS and run this again."]
+    sending = _set_up_task(TICK, "Massmail: send what is due", conf.tick_seconds, disabled="nothing is sent")
+    reading = _set_up_task(POLL, "Massmail: read incoming mail", conf.poll_seconds, disabled="no mail is read")
+    return [*sending, *reading]
+
+
+def _set_up_task(task_name: str, title: str, interval: float, *, disabled: str) -> list[str]:
+    """Make one periodic task, or change its interval (in seconds). One that an administrator disabled is left alone."""
     periodic_task = apps.get_model("django_celery_beat", "PeriodicTask")
-    seconds = max(1, round(conf.tick_seconds))
-    task = periodic_task.objects.filter(task=TICK).order_by("-enabled", "pk").first()
+    seconds = max(1, round(interval))
+    task = periodic_task.objects.filter(task=task_name).order_by("-enabled", "pk").first()
     if task is None:
-        task = periodic_task(name="Massmail: send what is due", task=TICK)
-        done = f"Made the periodic task {TICK}: every {seconds} seconds."
+        task = periodic_task(name=title, task=task_name)
+        done = f"Made the periodic task {task_name}: every {seconds} seconds."
     elif not task.enabled:
-        return [f"Left the periodic task {TICK} alone: it is disabled, so nothing is sent."]
+        return [f"Left the periodic task {task_name} alone: it is disabled, so {disabled}."]
     else:
-        done = f"Set the periodic task {TICK} to every {seconds} seconds."
+        done = f"Set the periodic task {task_name} to every {seconds} seconds."
     return [done] if _schedule(task, seconds) else []
 
 
 def _schedule(task: Any, seconds: int) -> bool:
     """Have `task` run every `seconds`; return whether that changed anything."""
     interval_schedule = apps.get_model("django_celery_beat", "IntervalSchedule")
-    expires = TICKS_UNTIL_STALE * seconds
+    expires = RINGS_UNTIL_STALE * seconds
     current = task.interval.schedule.run_every if task.interval else None
     if current == timedelta(seconds=seconds) and task.expire_seconds == expires:
         return False
