@@ -12,6 +12,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
+from django.forms import Widget
 from django.urls import NoReverseMatch
 from django.utils.module_loading import import_string
 
@@ -233,4 +234,17 @@ def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         import_string(conf.transport)
     except ImportError as error:
         return [Error(f"MASSMAIL_TRANSPORT can't be imported: {error}", id="massmail.E007")]
+    return []
+
+
+@register("massmail")
+def check_body_widget(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not conf.body_widget:
+        return []
+    try:
+        found = import_string(conf.body_widget)
+        if not (isinstance(found, type) and issubclass(found, Widget)):
+            raise TypeError("it is not a subclass of django.forms.Widget.")
+    except (ImportError, TypeError) as error:
+        return [Error(f"MASSMAIL_BODY_WIDGET can't be used: {error}", id="massmail.E009")]
     return []

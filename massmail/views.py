@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from datetime import timedelta
 
 from django.contrib.auth.decorators import login_not_required
@@ -25,9 +24,6 @@ from django.views.decorators.http import require_safe
 from massmail import outcomes
 from massmail.conf import conf
 from massmail.models import Delivery, MassmailSettings, Recipient
-
-#: What `massmail.tokens.unsubscribe_link` builds: a token, and the position of the address where it is not the first.
-TOKEN = re.compile(r"(?P<token>[A-Za-z0-9_-]{1,32})(?:\.(?P<position>[0-9]{1,4}))?")
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")
@@ -48,12 +44,12 @@ class Unsubscribe(View):
         return response
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
-        target = find(token)
+        target = outcomes.find_recipient(token)
         return page(request, by_itself=target is None or not recently_mailed(target[0]))
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         one_click = request.POST.get("List-Unsubscribe") == "One-Click"
-        if target := find(token):
+        if target := outcomes.find_recipient(token):
             recipient, address = target
             outcomes.unsubscribe(recipient, address, source="one-click" if one_click else "link")
         if one_click:
@@ -69,16 +65,6 @@ class Unsubscribe(View):
 def unsubscribe_script(request: HttpRequest) -> HttpResponse:
     """Return the script that presses the page's button."""
     return HttpResponse(render_to_string("massmail/unsubscribe.js"), content_type="text/javascript")
-
-
-def find(token: str) -> tuple[Recipient, str] | None:
-    """Return the recipient and the address behind the `token` of a link, or None where it leads nowhere."""
-    match = TOKEN.fullmatch(token)
-    recipient = match and Recipient.objects.filter(token=match["token"]).first()
-    if not match or not recipient:
-        return None
-    position = int(match["position"] or 0)
-    return (recipient, recipient.addresses[position]) if position < len(recipient.addresses) else None
 
 
 def recently_mailed(recipient: Recipient) -> bool:

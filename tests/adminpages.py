@@ -31,9 +31,14 @@ def client_of(user: Any, **options: Any) -> Client:
 
 def filled_in(client: Client, address: str) -> dict[str, Any]:
     """Return what a browser would post from the form at `address` if nobody touched it."""
-    form = client.get(address).context["adminform"].form
+    context = client.get(address).context
+    inlines = [each.formset for each in context.get("inline_admin_formsets", ())]
+    forms = [
+        context["adminform"].form,
+        *(part for each in inlines for part in (each.management_form, *each.initial_forms)),
+    ]
     data: dict[str, Any] = {}
-    for bound in form:
+    for bound in (bound for form in forms for bound in form):
         value = bound.value()
         if isinstance(bound.field.widget, MultiWidget):
             parts = bound.field.widget.decompress(value)

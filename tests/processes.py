@@ -12,6 +12,16 @@ from pathlib import Path
 
 from tests.servers import eventually
 
+#: Runs a management command and prints how much memory that took at most, in kilobytes. Linux only. What getrusage
+#: tells would include the parent's memory before exec.
+MEASURED = [
+    sys.executable,
+    "-c",
+    "import re, sys; from pathlib import Path; import django; django.setup();"
+    "from django.core.management import call_command;"
+    "call_command(*sys.argv[1:], verbosity=0);"
+    "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])",
+]
 CELERY = [sys.executable, "-m", "celery", "-A", "example_project"]
 
 

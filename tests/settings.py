@@ -50,6 +50,7 @@ LOGGING = {
 # Short enough that a test sees a dead worker's lane come back.
 MASSMAIL_LEASE_SECONDS = float(os.environ.get("MASSMAIL_LEASE_SECONDS", "30"))
 MASSMAIL_TICK_SECONDS = int(os.environ.get("MASSMAIL_TICK_SECONDS", "5"))
+MASSMAIL_POLL_SECONDS = int(os.environ.get("MASSMAIL_POLL_SECONDS", "120"))
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.host"]  # noqa: F405
 MASSMAIL_RECIPIENT_TYPES = [

@@ -7,13 +7,16 @@ from django.contrib.admin import AdminSite
 
 from massmail.admin.accounts import EmailAccountAdmin
 from massmail.admin.actions import MassmailAdminMixin
+from massmail.admin.images import ImageAdmin
 from massmail.admin.mailings import MailingAdmin
-from massmail.admin.messages import MessageAdmin, SignatureAdmin
+from massmail.admin.messages import MessageAdmin
 from massmail.admin.recipients import DeliveryAdmin, LeftOutAdmin, SuppressionAdmin
 from massmail.admin.settings import MassmailSettingsAdmin
+from massmail.admin.signatures import SignatureAdmin
 from massmail.models import (
     Delivery,
     EmailAccount,
+    Image,
     LeftOut,
     Mailing,
     MassmailSettings,
@@ -28,6 +31,7 @@ PAGES = {
     Mailing: MailingAdmin,
     Message: MessageAdmin,
     Signature: SignatureAdmin,
+    Image: ImageAdmin,
     EmailAccount: EmailAccountAdmin,
     Delivery: DeliveryAdmin,
     LeftOut: LeftOutAdmin,

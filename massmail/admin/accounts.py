@@ -12,33 +12,23 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
+from massmail.admin.account_copies import CopyForm, copy_account
+from massmail.admin.account_page import count_recipients, describe, page_context
 from massmail.admin.deleting import accounts_with_history
 from massmail.admin.forms import EmailAccountForm
+from massmail.admin.oauth import OAuthMixin
 from massmail.admin.owned import VIEW_ALL, OwnedModelAdmin
 from massmail.admin.places import change_url, page_url
-from massmail.engine.holds import daily_limit, explain_many
-from massmail.engine.window import local_day
-from massmail.models import AccountDay, EmailAccount, MassmailSettings
+from massmail.inbound import mailboxes
+from massmail.models import EmailAccount
 from massmail.outcomes import release_account
-
-
-def describe(accounts: Iterable[Any]) -> None:
-    """Note on each account its hold, what it used today and its limit, in a constant number of queries."""
-    accounts, now, settings = list(accounts), timezone.now(), MassmailSettings.load()
-    holds = explain_many(accounts, now=now)
-    days = AccountDay.objects.filter(account__in=accounts, date=local_day(now, settings.zone))
-    used = dict(days.values_list("account", "used"))
-    for account in accounts:
-        account.hold = holds[account.pk]
-        account.used_today = used.get(account.pk, 0)
-        account.limit_today = daily_limit(account, settings)
 
 
 class EmailAccountChangeList(ChangeList):
@@ -46,6 +36,22 @@ class EmailAccountChangeList(ChangeList):
         super().get_results(request)
         self.result_list = list(self.result_list)
         describe(self.result_list)
+        count_recipients(self.result_list)
+        for account in self.result_list:
+            held = account.hold_reason and self.model_admin.has_change_permission(request, account)
+            account.release_url = (
+                page_url(self.model_admin.admin_site, EmailAccount, "release", account.pk) if held else ""
+            )
+
+
+@admin.display(description=gettext_lazy("account"), ordering="name")
+def account_name(account: Any) -> str:
+    return render_to_string("massmail/admin/account_name.html", {"account": account})
+
+
+@admin.display(description=gettext_lazy("state"))
+def state(account: Any) -> str:
+    return render_to_string("massmail/admin/account_state.html", {"account": account})
 
 
 @admin.display(description=gettext_lazy("today"))
@@ -53,15 +59,20 @@ def today(account: Any) -> str:
     return render_to_string("massmail/admin/account_today.html", {"account": account})
 
 
-class EmailAccountAdmin(OwnedModelAdmin):
+@admin.display(description=gettext_lazy("recipients"))
+def recipients(account: Any) -> str:
+    return render_to_string("massmail/admin/account_recipients.html", {"account": account})
+
+
+class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
     form = EmailAccountForm
-    list_display = ["name", "from_email", "main", "massmail", today, "state"]
+    list_display = [account_name, state, today, recipients]
     list_filter = ["main", "massmail"]
     list_select_related = ["owner"]
     search_fields = ["name", "from_email"]
     fieldsets = [
         (None, {"fields": ["name", "from_email", "from_name", "reply_to"]}),
-        (gettext_lazy("Mailing"), {"fields": ["massmail", "main", "emails_per_day", "paced"]}),
+        (gettext_lazy("Mailing"), {"fields": ["massmail", "main", "emails_per_day", "paced", "lanes"]}),
         (
             gettext_lazy("Outgoing mail (SMTP)"),
             {
@@ -91,11 +102,6 @@ class EmailAccountAdmin(OwnedModelAdmin):
     class Media:
         css = {"all": ["massmail/admin.css"]}
 
-    @admin.display(description=gettext_lazy("state"))
-    def state(self, account: Any) -> str:
-        release = page_url(self.admin_site, EmailAccount, "release", account.pk) if account.hold_reason else ""
-        return render_to_string("massmail/admin/account_state.html", {"account": account, "release_url": release})
-
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Spare a manager with a handful of accounts the filters."""
         return super().get_list_filter(request) if request.user.has_perm(VIEW_ALL) else []
@@ -119,15 +125,24 @@ class EmailAccountAdmin(OwnedModelAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if obj := kwargs.get("obj"):
-            describe([obj])
-            context["account"] = obj
-            if obj.hold_reason and self.has_change_permission(request, obj):
-                context["release_url"] = page_url(self.admin_site, EmailAccount, "release", obj.pk)
+            changeable = self.has_change_permission(request, obj)
+            context |= page_context(request, self.admin_site, obj, changeable=changeable)
+            if changeable and self.has_add_permission(request):
+                context["copy_url"] = page_url(self.admin_site, EmailAccount, "copy", obj.pk)
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save, and try the mailbox again: what kept its mail from being read may be mended."""
+        super().save_model(request, obj, form, change)
+        mailboxes.try_again(obj)
+
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.release_view)
-        return [path("<path:object_id>/release/", view, name="massmail_emailaccount_release"), *super().get_urls()]
+        release, copy = self.admin_site.admin_view(self.release_view), self.admin_site.admin_view(self.copy_view)
+        return [
+            path("<path:object_id>/release/", release, name="massmail_emailaccount_release"),
+            path("<path:object_id>/copy/", copy, name="massmail_emailaccount_copy"),
+            *super().get_urls(),
+        ]
 
     def release_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End the hold of an account: by POST, and only by those who may change it."""
@@ -141,6 +156,34 @@ class EmailAccountAdmin(OwnedModelAdmin):
             request, _("The account “%(account)s” is released.") % {"account": account.name}, messages.SUCCESS
         )
         return HttpResponseRedirect(change_url(self.admin_site, account))
+
+    def copy_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a copy of an account without its secrets: by POST, and only by those who may change the original."""
+        account = self.get_object(request, unquote(object_id))
+        if not (self.has_change_permission(request, account) and self.has_add_permission(request)):
+            raise PermissionDenied
+        form = CopyForm(request.POST or None, account=account, user=request.user)
+        if request.method != "POST" or not form.is_valid():
+            return TemplateResponse(
+                request, "massmail/admin/account_copy.html", self._copy_context(request, account, form)
+            )
+        owner = form.cleaned_data.get("owner") or account.owner
+        copy = copy_account(account, name=form.cleaned_data["name"], owner=owner, by=request.user)
+        text = _("“%(account)s” is made. Enter its password, then tick “Massmail”.") % {"account": copy.name}
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(change_url(self.admin_site, copy))
+
+    def _copy_context(self, request: HttpRequest, account: EmailAccount, form: CopyForm) -> dict[str, Any]:
+        return {
+            **self.admin_site.each_context(request),
+            "title": _("Copy account"),
+            "subtitle": account.name,
+            "opts": self.opts,
+            "original": account,
+            "media": self.media,
+            "form": form,
+            "change_url": change_url(self.admin_site, account),
+        }
 
     def get_deleted_objects(self, objs: Iterable[Any], request: HttpRequest) -> Any:
         """Say which accounts have to stay, as the record of what was sent through them."""

@@ -1,8 +1,8 @@
-"""The action menu of the host's lists: create a mailing, mark as VIP, remove VIP status."""
+"""What the host's own pages get: the action menu of its lists, columns, filters, and the block "Mailings"."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.core import checks
@@ -13,6 +13,8 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from massmail.admin.host_columns import HostColumns
+from massmail.admin.panel_pages import HostPanel
 from massmail.admin.places import change_url, page_url
 from massmail.audience import Creation, create_mailing, sole_owner
 from massmail.engine.lanes import set_vip
@@ -20,17 +22,14 @@ from massmail.exceptions import AudienceError, MassmailConfigurationError
 from massmail.models import LeftOut
 from massmail.recipient_types import type_for
 
-if TYPE_CHECKING:
-    Base = admin.ModelAdmin[Any]
-else:
-    Base = object
 
-
-class MassmailAdminMixin(Base):
+class MassmailAdminMixin(HostPanel, HostColumns):
     """For the `ModelAdmin` of a recipient type: `class ContactAdmin(MassmailAdminMixin, admin.ModelAdmin)`.
 
-    The actions stand in the menu of those who may use them. They take the queryset as it is: "select all matching"
-    hands over everybody on all pages, and nothing is ever listed by its id. `actions = None` still means no menu.
+    It adds actions to the list, columns and filters (`HostColumns`), and a block on the page of each object
+    (`HostPanel`). The actions stand in the menu of those who may use them. They take the queryset as it is: "select all
+    matching" hands over everybody on all pages, and nothing is ever listed by its id. `actions = None` still means no
+    menu.
     """
 
     def __init__(self, model: type[Any], admin_site: admin.AdminSite) -> None:

@@ -16,9 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from massmail.audience import parse_address
 from massmail.choices import Weekday
-from massmail.composing import check, check_signature
 from massmail.models import EmailAccount, Suppression
-from massmail.recipient_types import recipient_types
 
 #: Controls, line ends and what turns the direction of writing would forge headers or deceive readers.
 one_line = RegexValidator(
@@ -82,48 +80,6 @@ class MailingForm(OwnedForm):
             date, time = self.fields["start_at"].widget.widgets
             # Django writes "Date:" and "Time:" beside them, but not as labels.
             date.attrs["aria-label"], time.attrs["aria-label"] = _("Start at: date"), _("Start at: time")
-
-
-class SignatureForm(OwnedForm):
-    def _post_clean(self) -> None:
-        """Refuse what no message with this signature could be sent with."""
-        super()._post_clean()  # type: ignore[misc]
-        if {"type", "content"} <= self.cleaned_data.keys():
-            for error in check_signature(self.instance, variables=known_variables()):
-                self.add_error("content", in_words(error))
-
-    def _get_validation_exclusions(self) -> set[str]:
-        # A new default takes the place of the old one when it is saved, so there is nothing to object to here.
-        return super()._get_validation_exclusions() | {"default"}  # type: ignore[misc]
-
-
-class MessageForm(OwnedForm):
-    owned_choices = ["signature"]
-
-    class Meta:
-        widgets = {
-            "content": AdminTextareaWidget(attrs={"rows": 24, "class": "massmail-source", "spellcheck": "false"}),
-            "plain_text": AdminTextareaWidget(attrs={"rows": 8, "class": "massmail-source"}),
-        }
-
-    def _post_clean(self) -> None:
-        """Judge the message as a whole, once the instance has the form's values: like Django's own password forms."""
-        super()._post_clean()  # type: ignore[misc]
-        if {"subject", "content"} <= self.cleaned_data.keys():
-            for error in check(self.instance, variables=known_variables()):
-                self.add_error(error.field if error.field in self.fields else None, in_words(error))
-
-
-def known_variables() -> set[str]:
-    """Return every name that one recipient type or another hands out."""
-    return {name for recipient_type in recipient_types() for name in recipient_type.variables}
-
-
-def in_words(error: Any) -> str:
-    """Return the text of a `CompositionError` with its line."""
-    if error.line is None:
-        return str(error)
-    return _("Line %(line)d: %(error)s") % {"line": error.line, "error": error}
 
 
 class EmailAccountForm(OwnedForm):

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
-from django.db.models import Count
+from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from massmail.admin import previews
+from massmail.admin.accounts import describe
+from massmail.admin.forecasts import forecast_view
+from massmail.admin.operations import possible
 from massmail.admin.places import link_to, page_url
+from massmail.admin.recipient_choice import chosen_recipient, recipient_text
+from massmail.admin.recipient_lists import AFTERWARDS
 from massmail.admin.standing import Standing, standings
+from massmail.admin.timeline import DayCount, Timeline, timeline
 from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
 from massmail.engine import lifecycle
 from massmail.engine.holds import Hold
 from massmail.exceptions import CompositionError
-from massmail.models import Delivery, LeftOut, Mailing
+from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, Returns, Tally
 
 LOG_LENGTH = 50
+#: Figures that are shown only when there is something to count.
+SELDOM = ("auto_replied_at", "complained_at")
 
-POSSIBLE = {
-    MailingStatus.DRAFT: ["start", "cancel"],
-    MailingStatus.ACTIVE: ["pause", "cancel"],
-    MailingStatus.PAUSED: ["resume", "cancel"],
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Button:
-    """A move that is possible now; `explanation` is what it will do."""
-
-    move: str
-    label: str
-    explanation: str
-    url: str
+UNDER_WAY = (MailingStatus.DRAFT, MailingStatus.ACTIVE, MailingStatus.PAUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +47,43 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number with its list; `name` is what the polling script calls it."""
+    """A number with its list; `name` is what the polling script calls it, `bad` whether it is bad news."""
 
     name: str
     label: str
     value: int
     url: str
+    bad: bool = False
 
 
-def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing, *, movable: bool) -> dict[str, Any]:
-    """Return what the template of the mailing's page shows; `movable` is whether the user may press its buttons."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """An account the mailing leaves through: what it sent of this one, and what holds it while it still may send.
+
+    `look` is its colour in the timeline, "" where it has none, `line` the path of its own little drawing; `used` and
+    `limit` are mails of today.
+    """
+
+    name: str
+    address: str
+    url: str
+    look: str
+    line: str
+    sent: int
+    sent_url: str
+    used: int | None = None
+    limit: int | None = None
+    hold: Hold | None = None
+
+
+def kind_of(mailing: Mailing) -> str:
+    """Return what the host calls the mailing's recipients: "contact persons"."""
+    model = mailing.content_type.model_class()
+    return str(model._meta.verbose_name_plural if model else mailing.content_type)
+
+
+def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dict[str, Any]:
+    """Return what the template of the mailing's page shows."""
     now = timezone.now()
     standing = standings([mailing], now=now)[mailing.pk]
     draft = mailing.status == MailingStatus.DRAFT
@@ -70,15 +92,22 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing, *, mov
     return {
         "standing": standing,
         "draft": draft,
+        "ended": mailing.status not in UNDER_WAY,
         "obstacles": _notices(request, site, mailing, obstacles),
         "delays": _notices(request, site, mailing, delays),
         "hold": _running_hold(request, site, mailing, standing),
-        "buttons": _buttons(site, mailing, startable=not obstacles) if movable else [],
+        "operations": possible(mailing, request, site),
+        "forecast": forecast_view(request, site, mailing, now=now),
+        "kind": kind_of(mailing),
+        "message_url": link_to(request, site, mailing.message),
+        "list_url": _list_url(site, Delivery, mailing),
         "figures": _figures(site, mailing, standing),
+        "later": [] if draft else _later(site, mailing),
         "left_out": _left_out(site, mailing),
+        **_sending(request, site, mailing),
         "log": mailing.audit.select_related("by")[:LOG_LENGTH],
         "progress_url": page_url(site, Mailing, "progress"),
-        **_preview(site, mailing),
+        **_preview(request, site, mailing),
     }
 
 
@@ -104,22 +133,6 @@ def _running_hold(request: HttpRequest, site: AdminSite, mailing: Mailing, stand
     return _notice(request, site, mailing, standing.hold)
 
 
-def _buttons(site: AdminSite, mailing: Mailing, *, startable: bool) -> list[Button]:
-    labels = {
-        "start": (_("Start"), _("Freezes the message and begins to send.")),
-        "pause": (_("Pause"), _("Stops before the next mail. It can be resumed.")),
-        "resume": (_("Resume"), _("Goes on with those who have not got it yet.")),
-        "cancel": (_("Cancel mailing"), _("Ends it for good. What was not sent yet is never sent.")),
-    }
-    moves = [move for move in POSSIBLE.get(MailingStatus(mailing.status), []) if move != "start" or startable]
-    return [
-        Button(
-            move=move, label=labels[move][0], explanation=labels[move][1], url=page_url(site, Mailing, move, mailing.pk)
-        )
-        for move in moves
-    ]
-
-
 def _list_url(site: AdminSite, model: Any, mailing: Mailing, **filters: str) -> str:
     query = urlencode({"mailing__id__exact": mailing.pk, **filters})
     return f"{page_url(site, model, 'changelist')}?{query}"
@@ -141,6 +154,7 @@ def _figures(site: AdminSite, mailing: Mailing, standing: Standing) -> list[Figu
             label=label,
             value=value,
             url=_list_url(site, Delivery, mailing, **({"status__exact": status.value} if status else {})),
+            bad=value > 0 and status in (DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN),
         )
         for name, label, value, status in rows[: 1 if mailing.status == MailingStatus.DRAFT else None]
     ]
@@ -159,12 +173,94 @@ def _left_out(site: AdminSite, mailing: Mailing) -> list[Figure]:
     ]
 
 
-def _preview(site: AdminSite, mailing: Mailing) -> dict[str, Any]:
-    """Return the subject as the first recipient reads it and where the frame finds the rest, or what is wrong."""
+def _later(site: AdminSite, mailing: Mailing) -> list[Figure]:
+    """Return what became known afterwards, from the sums that the outcomes keep."""
+    found = Returns.objects.filter(mailing=mailing).first() or Returns(mailing=mailing)
+    counts = {name: getattr(found, name.removesuffix("_at")) for name in AFTERWARDS}
+    return [
+        Figure(
+            name=name,
+            label=str(label),
+            value=counts[name],
+            url=_list_url(site, Delivery, mailing, afterwards=name),
+            bad=counts[name] > 0 and name in ("bounced_at", "complained_at"),
+        )
+        for name, label in AFTERWARDS.items()
+        if counts[name] or name not in SELDOM
+    ]
+
+
+def _sending(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dict[str, Any]:
+    """Return the timeline and the accounts behind it, in a number of queries that does not depend on theirs."""
+    rows = (
+        Tally.objects.filter(mailing=mailing)
+        .order_by("day")
+        .values("day", "lane__account", "lane__account__name")
+        .annotate(mm_sent=Sum("sent"), mm_not_sent=Sum("failed") + Sum("unknown"))
+    )
+    counts = [
+        DayCount(
+            day=row["day"],
+            account=row["lane__account"],
+            name=row["lane__account__name"] or "",
+            sent=row["mm_sent"],
+            not_sent=row["mm_not_sent"],
+        )
+        for row in rows
+    ]
+    drawing = timeline(counts)
+    return {"timeline": drawing, "senders": _senders(request, site, mailing, counts, drawing)}
+
+
+def _senders(
+    request: HttpRequest, site: AdminSite, mailing: Mailing, counts: Iterable[DayCount], drawing: Timeline | None
+) -> list[Sender]:
+    """Return the accounts that sent something of the mailing and, unless it has ended, those that still may."""
+    sent: dict[int | None, int] = defaultdict(int)
+    for count in counts:
+        sent[count.account] += count.sent
+    under_way = mailing.status in UNDER_WAY
+    may_send = Q(owner=mailing.owner_id, massmail=True) if under_way else Q(pk__in=())
+    accounts: list[Any] = list(EmailAccount.objects.filter(Q(pk__in=[key for key in sent if key]) | may_send))
+    describe(accounts)
+    senders = [
+        Sender(
+            name=account.name,
+            address=account.from_email,
+            url=link_to(request, site, account),
+            look=drawing.looks.get(account.pk, "") if drawing else "",
+            line=drawing.lines.get(account.pk, "") if drawing else "",
+            sent=sent[account.pk],
+            sent_url=_list_url(site, Delivery, mailing, account=str(account.pk)),
+            used=account.used_today if under_way else None,
+            limit=account.limit_today if under_way else None,
+            hold=account.hold if under_way else None,
+        )
+        for account in accounts
+    ]
+    return sorted(senders, key=lambda sender: (-sender.sent, sender.name))
+
+
+def _preview(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dict[str, Any]:
+    """Return the subject as the recipient chosen by `?as=…` reads it, or the first one, and where the rest is found."""
     if mailing.message is None and mailing.version is None:
         return {}
+    chosen = chosen_recipient(request, mailing)
+    context = {
+        "preview_as": request.GET.get("as", ""),
+        "preview_missing": chosen is None and bool(request.GET.get("as", "").strip()),
+        "recipients_url": page_url(site, Mailing, "recipients", mailing.pk),
+    }
+    delivery = chosen or previews.first_delivery(mailing)
     try:
-        subject = previews.mailing_preview(mailing).subject
+        subject = previews.mailing_preview(mailing, delivery).subject
     except CompositionError as error:
-        return {"preview_error": str(error)}
-    return {"preview_subject": subject, "preview_url": page_url(site, Mailing, "preview", mailing.pk)}
+        return {**context, "preview_error": str(error)}
+    address = page_url(site, Mailing, "preview", mailing.pk)
+    return {
+        **context,
+        "preview_to": recipient_text(delivery) if delivery else "",
+        "preview_subject": subject,
+        "preview_url": f"{address}?{urlencode({'as': chosen.address})}" if chosen else address,
+        "preview_text_url": f"{address}?{urlencode({'part': 'text'} | ({'as': chosen.address} if chosen else {}))}",
+    }

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import Script
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils import timezone
@@ -21,26 +22,23 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from massmail.admin import previews
+from massmail.admin.create_mailing import CreateMailingMixin
 from massmail.admin.forms import MailingForm
-from massmail.admin.mailing_page import page_context
+from massmail.admin.mailing_page import kind_of, page_context
+from massmail.admin.operating import OperationsMixin
 from massmail.admin.owned import OwnedModelAdmin
-from massmail.admin.places import add_url, change_url, lists_of_recipients, page_url
+from massmail.admin.places import add_url, lists_of_recipients, page_url
+from massmail.admin.recipient_choice import chosen_recipient, find_recipient, shown_as, suggestions
 from massmail.admin.standing import standings
+from massmail.admin.trials import Letter, TestMailMixin
 from massmail.choices import MailingStatus
 from massmail.engine import lifecycle
-from massmail.exceptions import CompositionError, LifecycleError
+from massmail.exceptions import CompositionError
 from massmail.models import Delivery, Mailing, Message
 from massmail.recipient_types import recipient_types
 
 #: More than a page of the list shows.
 POLLED_AT_ONCE = 200
-
-MOVES: dict[str, Callable[..., Mailing]] = {
-    "start": lifecycle.start,
-    "pause": lifecycle.pause,
-    "resume": lifecycle.resume,
-    "cancel": lifecycle.cancel,
-}
 
 
 class MailingChangeList(ChangeList):
@@ -65,8 +63,7 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
-        """Offer every state but the one that nothing brings about yet."""
-        return [choice for choice in MailingStatus.choices if choice[0] != MailingStatus.MERGED]
+        return list(MailingStatus.choices)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(status=self.value()) if self.value() else queryset
@@ -89,14 +86,7 @@ class RecipientTypeFilter(admin.SimpleListFilter):
 
 @admin.display(description=gettext_lazy("mailing"), ordering="name")
 def title(mailing: Mailing) -> str:
-    return render_to_string("massmail/admin/title.html", {"mailing": mailing})
-
-
-@admin.display(description=gettext_lazy("recipients"), ordering="total")
-def recipients(mailing: Mailing) -> str:
-    model = mailing.content_type.model_class()
-    kind = model._meta.verbose_name_plural if model else mailing.content_type
-    return render_to_string("massmail/admin/recipients.html", {"mailing": mailing, "kind": kind})
+    return render_to_string("massmail/admin/title.html", {"mailing": mailing, "kind": kind_of(mailing)})
 
 
 @admin.display(description=gettext_lazy("state"), ordering="status")
@@ -104,27 +94,34 @@ def state(mailing: Any) -> str:
     return render_to_string("massmail/admin/state.html", {"mailing": mailing, "standing": mailing.standing})
 
 
+@admin.display(description=gettext_lazy("progress"), ordering="expected_end")
+def done(mailing: Any) -> str:
+    return render_to_string("massmail/admin/progress.html", {"mailing": mailing, "standing": mailing.standing})
+
+
 @admin.display(description=gettext_lazy("sent today"))
 def sent_today(mailing: Any) -> str:
-    return render_to_string("massmail/admin/sent_today.html", {"mailing": mailing})
+    return render_to_string("massmail/admin/sent_today.html", {"mailing": mailing, "standing": mailing.standing})
 
 
 @admin.display(description=gettext_lazy("accounts"))
 def accounts(mailing: Any) -> str:
-    return render_to_string("massmail/admin/crew.html", {"crew": mailing.standing.crew})
+    standing = mailing.standing
+    return render_to_string("massmail/admin/crew.html", {"crew": standing.crew, "standing": standing})
 
 
-class MailingAdmin(OwnedModelAdmin):
+class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedModelAdmin):
     form = MailingForm
-    list_display = [title, state, sent_today, recipients, accounts]
+    list_display = [title, state, done, sent_today, accounts]
     list_filter = [StatusFilter, RecipientTypeFilter]
     list_per_page = 50
+    show_facets = ShowFacets.NEVER
     search_fields = ["name", "message__subject"]
     fieldsets = [(None, {"fields": ["name", "message", "start_at"]})]
 
     class Media:
         css = {"all": ["massmail/admin.css"]}
-        js = [Script("massmail/progress.js", defer=True)]
+        js = [Script("massmail/progress.js", defer=True), Script("massmail/preview.js", defer=True)]
 
     # What is allowed ---------------------------------------------------------------------------------------------
 
@@ -132,17 +129,12 @@ class MailingAdmin(OwnedModelAdmin):
         """Mailings are made from recipients, in the host's lists, and not on an empty form."""
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        started = [] if obj is None or obj.status == MailingStatus.DRAFT else ["message", "start_at"]
-        return [*super().get_readonly_fields(request, obj), *started]
-
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Say why the message of a started mailing can't be changed."""
-        first, *others = super().get_fieldsets(request, obj)
-        if obj is None or obj.status == MailingStatus.DRAFT:
-            return [first, *others]
-        title, options = first
-        return [(title, {**options, "description": _("The message was frozen when the mailing was started.")}), *others]
+        """Ask of a started mailing no more than its name: what it sends and when is settled, and stands above."""
+        (title, options), *others = super().get_fieldsets(request, obj)
+        settled = obj is not None and obj.status != MailingStatus.DRAFT
+        fields = [name for name in options["fields"] if not settled or name not in ("message", "start_at")]
+        return [(_("Rename") if settled else title, {**options, "fields": fields}), *others]
 
     # Pages -------------------------------------------------------------------------------------------------------
 
@@ -153,14 +145,10 @@ class MailingAdmin(OwnedModelAdmin):
         def wrap(view: Callable[..., HttpResponse]) -> Any:
             return self.admin_site.admin_view(view)
 
-        moves = [
-            path(f"<path:object_id>/{move}/", wrap(self.move_view), {"move": move}, name=f"massmail_mailing_{move}")
-            for move in MOVES
-        ]
         return [
             path("progress/", wrap(self.progress_view), name="massmail_mailing_progress"),
             path("<path:object_id>/preview/", wrap(self.preview_view), name="massmail_mailing_preview"),
-            *moves,
+            path("<path:object_id>/recipients/", wrap(self.recipients_view), name="massmail_mailing_recipients"),
             *super().get_urls(),
         ]
 
@@ -183,35 +171,36 @@ class MailingAdmin(OwnedModelAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            movable = self.has_change_permission(request, obj)
-            context |= page_context(request, self.admin_site, obj, movable=movable)
+            context |= page_context(request, self.admin_site, obj)
+            context |= self.test_context(request, obj) if obj.message or obj.version else {}
         return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def letter(self, request: HttpRequest, obj: Mailing) -> Letter:
+        prepared, values = previews.mailing_parts(obj, find_recipient(obj, request.POST.get("as", "")))
+        return Letter(prepared=prepared, values=values)
 
     # Views -------------------------------------------------------------------------------------------------------
 
-    def move_view(self, request: HttpRequest, object_id: str, move: str) -> HttpResponse:
-        """Start, pause, resume or cancel a mailing: by POST, and only by those who may change it."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        mailing = self.get_object(request, unquote(object_id))
-        if not self.has_change_permission(request, mailing):
-            raise PermissionDenied
-        try:
-            MOVES[move](mailing, by=request.user)
-        except LifecycleError as error:
-            self.message_user(request, str(error), messages.ERROR)
-        else:
-            self.message_user(request, _moved(move) % {"mailing": mailing}, messages.SUCCESS)
-        return HttpResponseRedirect(change_url(self.admin_site, mailing))
-
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        mailing = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, mailing):
-            raise PermissionDenied
+        """Return what the first recipient reads, or the one that `?as=…` finds."""
+        mailing = self._viewed(request, object_id)
         try:
-            return previews.shown(request, previews.mailing_preview(mailing))
+            return previews.shown(request, previews.mailing_preview(mailing, chosen_recipient(request, mailing)))
         except CompositionError as error:
             return previews.failed(error)
+
+    def recipients_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
+        """Return some recipients that `?q=…` finds, for choosing one; with `?as=…` what that one's preview is."""
+        mailing = self._viewed(request, object_id)
+        if "as" in request.GET:
+            return JsonResponse(shown_as(request, self.admin_site, mailing))
+        return JsonResponse({"recipients": suggestions(mailing, request.GET.get("q", ""))})
+
+    def _viewed(self, request: HttpRequest, object_id: str) -> Mailing:
+        mailing: Mailing = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, mailing):
+            raise PermissionDenied
+        return mailing
 
     def progress_view(self, request: HttpRequest) -> JsonResponse:
         """Return where the mailings `?id=…&id=…` stand, those of them that the user may see."""
@@ -248,12 +237,3 @@ class MailingAdmin(OwnedModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for mailing in queryset:
             lifecycle.discard(mailing)
-
-
-def _moved(move: str) -> str:
-    return {
-        "start": _("The mailing “%(mailing)s” is started."),
-        "pause": _("The mailing “%(mailing)s” is paused."),
-        "resume": _("The mailing “%(mailing)s” goes on."),
-        "cancel": _("The mailing “%(mailing)s” is cancelled."),
-    }[move]

@@ -1,125 +1,118 @@
-"""Messages and signatures: written here, looked at before they are sent."""
+"""Messages: started from a template or a copy, written beside their preview, tried on oneself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from massmail.admin import previews
-from massmail.admin.forms import MessageForm, SignatureForm, in_words, known_variables
-from massmail.admin.owned import OwnedModelAdmin
-from massmail.admin.places import page_url
-from massmail.composing import check
-from massmail.composing.templates import UNSUBSCRIBE
-from massmail.exceptions import CompositionError
-from massmail.models import Mailing, Message, Signature
-from massmail.recipient_types import recipient_types
+from massmail.admin.copying import copy_message
+from massmail.admin.editor import EditorAdmin, owned_or_none, values_for
+from massmail.admin.images import remove_file
+from massmail.admin.message_forms import AttachmentForm, MessageForm, in_words, known_variables
+from massmail.admin.people import find_person
+from massmail.admin.places import change_url, page_url
+from massmail.admin.trials import Letter, TestMailMixin
+from massmail.composing import check, prepare
+from massmail.composing.starters import STARTERS, starter
+from massmail.models import Attachment, Mailing, Message, Signature
 
 #: Mailings that are named on the page of their message.
 USES_SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placeholders:
-    """The variables of a recipient type, with what they mean."""
+class AttachmentInline(admin.StackedInline):
+    """Files that travel with a message."""
 
-    name: str
-    variables: Mapping[str, Any]
-
-
-def placeholders() -> list[Placeholders]:
-    return [
-        Placeholders(name=str(each.model_class._meta.verbose_name_plural), variables=each.variables)
-        for each in recipient_types()
-    ]
+    model = Attachment
+    form = AttachmentForm
+    fields = ["upload"]
+    extra = 0
+    verbose_name_plural = gettext_lazy("Attachments")
 
 
-class PreviewedModelAdmin(OwnedModelAdmin):
-    """Pages with a frame that shows how the saved object will look."""
-
-    class Media:
-        css = {"all": ["massmail/admin.css"]}
-
-    def get_urls(self) -> list[Any]:
-        name = f"massmail_{self.opts.model_name}_preview"
-        view = self.admin_site.admin_view(self.preview_view)
-        return [path("<path:object_id>/preview/", view, name=name), *super().get_urls()]
-
-    def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        obj = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, obj):
-            raise PermissionDenied
-        try:
-            return previews.shown(request, previews.message_preview(self.as_message(obj)))
-        except CompositionError as error:
-            return previews.failed(error)
-
-    def as_message(self, obj: Any) -> Message:
-        return obj
-
-    def preview_context(self, obj: Any) -> dict[str, Any]:
-        """Return the subject as a recipient reads it and where the frame finds the rest, or nothing if it is broken."""
-        try:
-            subject = previews.message_preview(self.as_message(obj)).subject
-        except CompositionError:
-            return {}
-        return {"preview_subject": subject, "preview_url": page_url(self.admin_site, type(obj), "preview", obj.pk)}
-
-
-class MessageAdmin(PreviewedModelAdmin):
+class MessageAdmin(TestMailMixin, EditorAdmin):
     form = MessageForm
     list_display = ["subject", "signature", "updated"]
     list_select_related = ["signature", "owner"]
     search_fields = ["subject", "preheader"]
+    inlines = [AttachmentInline]
     fieldsets = [
-        (None, {"fields": ["subject", "preheader", "content", "signature"]}),
+        (None, {"fields": ["subject", "preheader"]}),
+        (None, {"fields": ["content"], "classes": ["massmail-body"]}),
+        (None, {"fields": ["signature"]}),
         (gettext_lazy("Plain text"), {"fields": ["plain_text"], "classes": ["collapse"]}),
     ]
+
+    # What the editor asks -------------------------------------------------------------------------------------------
+
+    def as_message(self, obj: Message) -> Message:
+        return obj
+
+    def written(self, data: QueryDict, owner_id: Any) -> Message:
+        signature = owned_or_none(Signature.objects, owner_id, data.get("signature", ""))
+        texts = {name: data.get(name, "") for name in ("subject", "preheader", "content", "plain_text")}
+        return Message(owner_id=owner_id, signature=signature, **texts)
+
+    def letter(self, request: HttpRequest, obj: Message) -> Letter:
+        chosen = find_person(obj.owner_id, request.POST.get("recipient", ""))
+        return Letter(prepared=prepare(obj), values=values_for(obj, chosen))
+
+    # Pages ----------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.copy_view)
+        return [path("<path:object_id>/copy/", view, name="massmail_message_copy"), *super().get_urls()]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         user: Any = request.user
         default = Signature.objects.filter(owner=user, default=True).first()
+        begun = starter(request.GET.get("starter", ""))
+        texts = {"subject": begun.subject, "preheader": begun.preheader, "content": begun.content} if begun else {}
         initial = super().get_changeform_initial_data(request)
-        return {**({"signature": default.pk} if default else {}), **initial}
+        return {**({"signature": default.pk} if default else {}), **texts, **initial}
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        context |= {"types": placeholders(), "unsubscribe": UNSUBSCRIBE}
         obj = kwargs.get("obj")
-        if obj is not None:
-            context |= {"mailings": self._uses(obj), **self.preview_context(obj)}
-            if request.method == "GET":
-                context["problems"] = [in_words(error) for error in check(obj, variables=known_variables())]
+        context |= self.editor_context(request, obj)
+        if obj is None:
+            context |= {"starters": STARTERS, "begun": starter(request.GET.get("starter", ""))}
+            return super().render_change_form(request, context, *args, **kwargs)
+        context |= {"mailings": self._uses(obj), **self.test_context(request, obj)}
+        if self.has_add_permission(request):
+            context["copy_url"] = page_url(self.admin_site, Message, "copy", obj.pk)
+        if request.method == "GET":
+            context["problems"] = [in_words(error) for error in check(obj, variables=known_variables())]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _uses(self, message: Message) -> list[tuple[Mailing, str]]:
-        mailings = Mailing.objects.filter(message=message)[:USES_SHOWN]
+        mailings = Mailing.objects.filter(message=message).order_by("-pk")[:USES_SHOWN]
         return [(mailing, page_url(self.admin_site, Mailing, "change", mailing.pk)) for mailing in mailings]
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Write the attachments, and remove the files that no row has any more."""
+        before = {row.file.name: row for row in Attachment.objects.filter(message=form.instance)}
+        super().save_formset(request, form, formset, change)
+        kept = set(Attachment.objects.filter(message=form.instance).values_list("file", flat=True))
+        for name, row in before.items():
+            if name not in kept:
+                remove_file(row)
 
-class SignatureAdmin(PreviewedModelAdmin):
-    form = SignatureForm
-    list_display = ["name", "type", "default"]
-    list_select_related = ["owner"]
-    search_fields = ["name"]
-    fieldsets = [(None, {"fields": ["name", "type", "content", "default"]})]
+    # Views ----------------------------------------------------------------------------------------------------------
 
-    def as_message(self, obj: Signature) -> Message:
-        return previews.only_signature(obj)
-
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        if obj := kwargs.get("obj"):
-            context |= self.preview_context(obj) | {"preview_subject": ""}
-        return super().render_change_form(request, context, *args, **kwargs)
-
-    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
-        """A new default takes the place of the old one."""
-        if obj.default:
-            Signature.objects.filter(owner=obj.owner, default=True).exclude(pk=obj.pk).update(default=False)
-        super().save_model(request, obj, form, change)
+    def copy_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a copy of a message that the user may see, as the user's own: by POST."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        message = self.get_object(request, unquote(object_id))
+        if not (self.has_view_permission(request, message) and self.has_add_permission(request)):
+            raise PermissionDenied
+        copy = copy_message(message, owner=request.user)
+        self.message_user(request, _("This is your copy. The other message stays as it is."), messages.SUCCESS)
+        return HttpResponseRedirect(change_url(self.admin_site, copy))

@@ -5,6 +5,7 @@ Both the page around the frame and the document itself say so: a preview that is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,14 @@ from massmail.composing import Links, Prepared, Rendered, prepare, preview, thaw
 from massmail.composing.templates import UNSUBSCRIBE
 from massmail.exceptions import CompositionError
 from massmail.models import Delivery, Mailing, Message, Signature
-from massmail.recipient_types import RecipientType, recipient_types, type_for
+from massmail.recipient_types import RecipientType, find_type, recipient_types
 from massmail.tokens import NOBODY, unsubscribe_link
 
 #: What shows a mail's pictures and styles, and nothing else: no scripts, forms, frames or plug-ins.
 POLICY = "sandbox; default-src 'none'; img-src data: https:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 PLAIN = "text/plain; charset=utf-8"
+#: What a style sheet asks for the colours of night or day.
+_SCHEME = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(dark|light)\s*\)", re.IGNORECASE)
 #: The least a message may be.
 BARE = f'<p><a href="{{{{ {UNSUBSCRIBE} }}}}">{UNSUBSCRIBE}</a></p>'
 
@@ -32,41 +35,60 @@ def only_signature(signature: Signature) -> Message:
     return Message(owner_id=signature.owner_id, subject=_("Signature"), content=BARE, signature=unnamed)
 
 
-def mailing_preview(mailing: Mailing) -> Rendered:
-    """Return what the first recipient of `mailing` reads, of the frozen message once it was started.
+def mailing_preview(mailing: Mailing, delivery: Delivery | None = None) -> Rendered:
+    """Return what the recipient of `delivery`, by default the first one, reads of `mailing`.
 
-    Raises `CompositionError` where there is no message, or none that can be sent.
+    What was sent already is shown from the record: the message as frozen, the values as filled in. Raises
+    `CompositionError` where there is no message, or none that can be sent.
     """
-    model = mailing.content_type.model_class()
-    recipient_type = type_for(model) if model else None
-    prepared = thaw(mailing.version) if mailing.version else prepare(mailing.message or Message())
-    return _fill(prepared, _first_values(mailing, recipient_type) if recipient_type else {})
+    return _fill(*mailing_parts(mailing, delivery))
 
 
-def _first_values(mailing: Mailing, recipient_type: RecipientType) -> Mapping[str, Any]:
+def mailing_parts(mailing: Mailing, delivery: Delivery | None = None) -> tuple[Prepared, Mapping[str, Any]]:
+    """Return what `mailing_preview` is made of: the message, prepared, and the values to be filled in."""
+    delivery = delivery or first_delivery(mailing)
+    version = delivery.version if delivery and delivery.version else mailing.version
+    prepared = thaw(version) if version else prepare(mailing.message or Message())
+    return prepared, _values(mailing, delivery)
+
+
+def first_delivery(mailing: Mailing) -> Delivery | None:
     # In the order of the claim's index, which finds the first of a million at once.
-    delivery = Delivery.objects.filter(mailing=mailing).order_by("account", "status", "id").first()
-    if delivery is None:
-        return stand_ins(recipient_type)
-    if delivery.values:
+    return Delivery.objects.filter(mailing=mailing).order_by("account", "status", "id").first()
+
+
+def _values(mailing: Mailing, delivery: Delivery | None) -> Mapping[str, Any]:
+    if delivery and delivery.values is not None:
         return delivery.values
-    found = recipient_type.fetch([delivery.object_id])
-    return recipient_type.values(found[delivery.object_id]) if found else stand_ins(recipient_type)
+    model = mailing.content_type.model_class()
+    recipient_type = find_type(model) if model else None
+    if recipient_type is None:
+        return {}
+    found = recipient_type.fetch([delivery.object_id]) if delivery else {}
+    return recipient_type.values(found[delivery.object_id]) if delivery and found else stand_ins(recipient_type)
 
 
-def message_preview(message: Message) -> Rendered:
-    """Return what a recipient of the owner reads: the first of a type that has all the variables used.
+def message_preview(message: Message, values: Mapping[str, Any] | None = None) -> Rendered:
+    """Return what the recipient with these `values` reads, by default that of `usual_values`.
 
     Raises `CompositionError` if the message can't be sent.
     """
     prepared = prepare(message)
+    return _fill(prepared, usual_values(message) if values is None else values)
+
+
+def usual_values(message: Message) -> Mapping[str, Any]:
+    """Return the values of a recipient of the owner: the first of a type that has all the variables used.
+
+    Raises `CompositionError` if the message can't be read.
+    """
     used = variables_used(message)
     for recipient_type in recipient_types():
         if used <= set(recipient_type.variables):
             someone = recipient_type.queryset().filter(**{recipient_type.owner: message.owner_id}).first()
             if someone is not None:
-                return _fill(prepared, recipient_type.values(someone))
-    return _fill(prepared, {name: meaning for each in recipient_types() for name, meaning in stand_ins(each).items()})
+                return recipient_type.values(someone)
+    return {name: meaning for each in recipient_types() for name, meaning in stand_ins(each).items()}
 
 
 def stand_ins(recipient_type: RecipientType) -> dict[str, str]:
@@ -81,10 +103,16 @@ def _fill(prepared: Prepared, values: Mapping[str, Any]) -> Rendered:
 
 
 def shown(request: HttpRequest, rendered: Rendered) -> HttpResponse:
-    """Return the document for the frame: the HTML part, or the text part with `?part=text`."""
-    if request.GET.get("part") == "text":
+    """Return the document for the frame: the HTML part, with `scheme=dark` by night, or with `part=text` the text."""
+    asked = request.POST if request.method == "POST" else request.GET
+    if asked.get("part") == "text":
         return locked_up(HttpResponse(rendered.text, content_type=PLAIN))
-    return locked_up(HttpResponse(rendered.html))
+    return locked_up(HttpResponse(in_scheme(rendered.html, "dark" if asked.get("scheme") == "dark" else "light")))
+
+
+def in_scheme(html: str, scheme: str) -> str:
+    """Return `html` as a mail program shows it by day ("light") or by night, whatever this browser's own scheme is."""
+    return _SCHEME.sub(lambda asked: "(min-width: 0)" if asked[1].lower() == scheme else "(max-width: 0)", html)
 
 
 def failed(error: CompositionError) -> HttpResponse:

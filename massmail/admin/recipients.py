@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters, ShowFacets
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.loader import render_to_string
+from django.urls import path
+from django.utils import timezone
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from massmail.admin import previews
+from massmail.admin.exports import csv_response, lines
 from massmail.admin.forms import SuppressionForm
 from massmail.admin.owned import VIEW_ALL, ReadOnlyModelAdmin
-from massmail.admin.places import change_url, link_to
-from massmail.choices import Exclusion, Failure, SuppressionReason
-from massmail.exceptions import MassmailConfigurationError
-from massmail.models import Mailing, Suppression
+from massmail.admin.places import change_url, link_to, page_url
+from massmail.admin.recipient_lists import (
+    AFTERWARDS,
+    COUNTED,
+    REASONS,
+    AccountFilter,
+    AfterwardsFilter,
+    BoundedPaginator,
+    ReasonFilter,
+    RecipientChangeList,
+    add_people,
+    known_count,
+    matching,
+)
+from massmail.admin.resolving import ResolvingMixin
+from massmail.choices import DeliveryStatus, SuppressionReason
+from massmail.engine.holds import explain
+from massmail.exceptions import CompositionError
+from massmail.models import Delivery, Mailing, MassmailSettings, Suppression
 from massmail.outcomes import lift, suppress
-from massmail.recipient_types import RecipientType, type_for
 
-REASONS = dict(Exclusion.choices) | dict(Failure.choices)
-
-
-def _type_of(mailing: Mailing) -> RecipientType | None:
-    model = mailing.content_type.model_class()
-    try:
-        return type_for(model) if model else None
-    except MassmailConfigurationError:
-        return None
-
-
-class RecipientChangeList(ChangeList):
-    """Rows that name a host object, with that object, in one query for each type on the page."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        rows: list[Any] = list(self.result_list)
-        by_type: dict[RecipientType, list[Any]] = {}
-        for row in rows:
-            row.person, row.person_url = None, ""
-            if recipient_type := _type_of(row.mailing):
-                by_type.setdefault(recipient_type, []).append(row)
-        for recipient_type, its_rows in by_type.items():
-            found = recipient_type.fetch(row.object_id for row in its_rows)
-            for row in its_rows:
-                row.person = found.get(row.object_id)
-                row.person_url = link_to(request, self.model_admin.admin_site, row.person)
-        self.result_list = rows
+#: Parameters of a list that show all of a mailing or all of one status: how many that is stands in the tallies.
+WHOLE = {"mailing__id__exact", "status__exact", "o", "p", "all", "e"}
 
 
 @admin.display(description=gettext_lazy("recipient"))
@@ -61,6 +59,28 @@ def reason(row: Any) -> str:
     return str(REASONS.get(row.reason, row.reason))
 
 
+@admin.display(description=gettext_lazy("status"))
+def status(row: Any) -> str:
+    words = REASONS.get(row.reason, row.reason)
+    return render_to_string("massmail/admin/delivery_status.html", {"row": row, "reason": words})
+
+
+@admin.display(description=gettext_lazy("account"))
+def account(row: Any) -> str:
+    return render_to_string("massmail/admin/delivery_account.html", {"account": row.account})
+
+
+@admin.display(description=gettext_lazy("when"), ordering="sent_at")
+def when(row: Any) -> str:
+    return render_to_string("massmail/admin/delivery_when.html", {"row": row})
+
+
+@admin.display(description=gettext_lazy("what came back"))
+def afterwards(row: Any) -> str:
+    events = [(label, getattr(row, name)) for name, label in AFTERWARDS.items() if getattr(row, name)]
+    return render_to_string("massmail/admin/delivery_afterwards.html", {"events": events})
+
+
 class OfMailingAdmin(ReadOnlyModelAdmin):
     """A list that one comes to from a mailing."""
 
@@ -69,20 +89,42 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
     linked_lookups = ["mailing__id__exact"]
     # Counting a million rows to say "of a million" costs more than it tells.
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = BoundedPaginator
     #: What the list is called with the name of the mailing.
     heading: Any = "%(mailing)s"
+    #: What the list of one mailing is ordered by: an index begins with the mailing and goes on with it.
+    index_order: Sequence[str] = ()
+    #: Headings of the file and what stands beneath them.
+    columns: Sequence[tuple[Any, Callable[[Any], Any]]] = ()
 
     class Media:
         css = {"all": ["massmail/admin.css"]}
 
+    def get_urls(self) -> list[Any]:
+        name = f"massmail_{self.opts.model_name}_export"
+        return [path("export/", self.admin_site.admin_view(self.export_view), name=name), *super().get_urls()]
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RecipientChangeList
 
+    def get_ordering(self, request: HttpRequest) -> Any:
+        return self.index_order if self.mailing(request) else super().get_ordering(request)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
+        """Search by the host's names too, where the list is of one mailing and so of one type."""
+        if (mailing := self.mailing(request)) is None or not search_term.strip():
+            return super().get_search_results(request, queryset, search_term)
+        return queryset.filter(matching(mailing, search_term)), False
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {}
-        if mailing := self._mailing(request):
-            context = {
-                "title": self.heading % {"mailing": mailing},
+        context: dict[str, Any] = {
+            "export_url": page_url(self.admin_site, self.model, "export"),
+            "counted": COUNTED,
+        }
+        if mailing := self.mailing(request):
+            context |= {
+                "title": self.heading % {"mailing": Truncator(mailing.name).chars(60)},
                 "mailing": mailing,
                 "mailing_url": change_url(self.admin_site, mailing),
             }
@@ -91,27 +133,132 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
     def get_list_display(self, request: HttpRequest) -> Any:
         """Leave out the column of mailings where the list is of one."""
         columns = super().get_list_display(request)
-        return [name for name in columns if name != "mailing"] if self._mailing(request) else columns
+        return [name for name in columns if name != "mailing"] if self.mailing(request) else columns
 
-    def _mailing(self, request: HttpRequest) -> Mailing | None:
-        """Return the mailing that the list is filtered by, if the user may see it."""
+    def export_view(self, request: HttpRequest) -> StreamingHttpResponse:
+        """Return the rows of the list with the same address, all pages of it, as CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        mailing = self.mailing(request)
+        if mailing is None and "mailing__id__exact" in request.GET:
+            raise Http404(_("There is no such page."))
+        try:
+            rows = self.get_changelist_instance(request).queryset
+        except IncorrectLookupParameters as error:
+            raise Http404(_("There is no such page.")) from error
+        name = f"{self.opts.model_name}-{mailing.pk}.csv" if mailing else f"{self.opts.model_name}.csv"
+        columns = [(str(heading), value) for heading, value in self.columns]
+        zone = MassmailSettings.load().zone
+        return csv_response(lines(rows, columns, prepare=add_people, zone=zone), filename=name)
+
+    def mailing(self, request: HttpRequest) -> Mailing | None:
+        """Return the mailing that the list is filtered by, if the user may see it; looked up once per request."""
+        if not hasattr(request, "massmail_mailing"):
+            request.massmail_mailing = self._find_mailing(request)  # type: ignore[attr-defined]
+        return request.massmail_mailing  # type: ignore[attr-defined]
+
+    def _find_mailing(self, request: HttpRequest) -> Mailing | None:
         key, user = request.GET.get("mailing__id__exact", ""), request.user
-        if not (key.isascii() and key.isdigit()):
+        if not (key.isascii() and key.isdigit() and len(key) < 19):
             return None
-        mailing = Mailing.objects.filter(pk=key).first()
+        mailing = Mailing.objects.select_related("owner", "content_type").filter(pk=key).first()
         return mailing if mailing and (user.has_perm(VIEW_ALL) or mailing.owner == user) else None
 
 
-class DeliveryAdmin(OfMailingAdmin):
+class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
     heading = gettext_lazy("Recipients of “%(mailing)s”")
-    list_display = ["address", person, "status", reason, "account", "sent_at", "mailing"]
+    list_display = ["address", person, status, account, when, afterwards, "mailing"]
     list_select_related = [*OfMailingAdmin.list_select_related, "account"]
-    list_filter = ["status"]
+    list_filter = ["status", ReasonFilter, AccountFilter, AfterwardsFilter]
+    sortable_by = ["address", when]  # type: ignore[list-item]
     fieldsets = [
-        (None, {"fields": ["mailing", "address", "account", "status", "reason", "reply", "attempts"]}),
-        (gettext_lazy("When"), {"fields": ["not_before", "sending_at", "sent_at", "unsubscribed_at"]}),
-        (gettext_lazy("What"), {"fields": ["message_id", "values"]}),
+        (None, {"fields": ["mailing", "address", "account", "status", "reason_in_words", "reply", "attempts"]}),
+        (
+            gettext_lazy("When"),
+            {"fields": ["not_before", "sending_at", "sent_at", *AFTERWARDS]},
+        ),
+        (gettext_lazy("What"), {"fields": ["message_id", "values"], "classes": ["collapse"]}),
     ]
+    columns = [
+        (gettext_lazy("recipient"), lambda row: row.person),
+        (gettext_lazy("address"), lambda row: row.address),
+        (gettext_lazy("status"), lambda row: row.get_status_display()),
+        (gettext_lazy("reason"), lambda row: REASONS.get(row.reason, row.reason)),
+        (gettext_lazy("the server's words"), lambda row: row.reply),
+        (gettext_lazy("account"), lambda row: row.account.from_email if row.account else None),
+        (gettext_lazy("attempts"), lambda row: row.attempts),
+        (gettext_lazy("sent at"), lambda row: row.sent_at),
+        (gettext_lazy("replied at"), lambda row: row.replied_at),
+        (gettext_lazy("answered automatically at"), lambda row: row.auto_replied_at),
+        (gettext_lazy("bounced at"), lambda row: row.bounced_at),
+        (gettext_lazy("complained at"), lambda row: row.complained_at),
+        (gettext_lazy("unsubscribed at"), lambda row: row.unsubscribed_at),
+        (gettext_lazy("Message-ID"), lambda row: row.message_id),
+    ]
+
+    @admin.display(description=gettext_lazy("reason"))
+    def reason_in_words(self, delivery: Delivery) -> str:
+        return str(REASONS.get(delivery.reason, delivery.reason))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [*super().get_readonly_fields(request, obj), "reason_in_words"]
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By address, whose uniqueness has an index; of one status by the index that begins with it."""
+        if self.mailing(request) is None:
+            return super().get_ordering(request)
+        return ["id"] if "status__exact" in request.GET else ["address"]
+
+    def get_paginator(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        per_page: int,
+        orphans: int = 0,
+        allow_empty_first_page: bool = True,
+    ) -> Paginator:
+        mailing, known = self.mailing(request), None
+        if mailing and {name for name, value in request.GET.items() if value} <= WHOLE:
+            known = known_count(mailing, request.GET.get("status__exact"))
+        return BoundedPaginator(queryset, per_page, orphans, allow_empty_first_page, known=known)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.preview_view)
+        return [path("<path:object_id>/preview/", view, name="massmail_delivery_preview"), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if delivery := kwargs.get("obj"):
+            context |= self._page(request, delivery)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def _page(self, request: HttpRequest, delivery: Delivery) -> dict[str, Any]:
+        add_people([delivery])
+        waiting = delivery.status in (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)
+        page = {
+            "subtitle": delivery.address,
+            "mailing": delivery.mailing,
+            "mailing_url": change_url(self.admin_site, delivery.mailing),
+            "person": delivery.person,  # type: ignore[attr-defined]
+            "person_url": link_to(request, self.admin_site, delivery.person),  # type: ignore[attr-defined]
+            "hold": explain(delivery, now=timezone.now()) if waiting else None,
+            "on_record": delivery.version_id is not None and delivery.values is not None,
+        }
+        try:
+            page["preview_subject"] = previews.mailing_preview(delivery.mailing, delivery).subject
+        except CompositionError as error:
+            return {**page, "preview_error": str(error)}
+        address = page_url(self.admin_site, Delivery, "preview", delivery.pk)
+        return {**page, "preview_url": address, "preview_text_url": f"{address}?part=text"}
+
+    def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Return what the recipient was sent, or would be sent now."""
+        delivery = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, delivery):
+            raise PermissionDenied
+        try:
+            return previews.shown(request, previews.mailing_preview(delivery.mailing, delivery))
+        except CompositionError as error:
+            return previews.failed(error)
 
 
 class LeftOutAdmin(OfMailingAdmin):
@@ -119,7 +266,13 @@ class LeftOutAdmin(OfMailingAdmin):
     list_display = ["address", person, reason, "mailing"]
     list_display_links = None
     list_filter = ["reason"]
+    index_order = ["reason", "id"]
     fieldsets = [(None, {"fields": ["mailing", "address", "object_id", "reason"]})]
+    columns = [
+        (gettext_lazy("recipient"), lambda row: row.person),
+        (gettext_lazy("address"), lambda row: row.address),
+        (gettext_lazy("reason"), lambda row: row.get_reason_display()),
+    ]
 
 
 class SuppressionAdmin(admin.ModelAdmin):

@@ -42,6 +42,7 @@ class MassmailSettingsAdmin(admin.ModelAdmin):
         ),
         (gettext_lazy("Unsubscribing"), {"fields": ["unsubscribe_url"]}),
         (gettext_lazy("Pacing"), {"fields": [("gap_min", "gap_max"), "spread_evenly"]}),
+        (gettext_lazy("Guard rails"), {"fields": [("bounce_limit", "complaint_limit"), "limit_sample"]}),
     ]
 
     class Media:

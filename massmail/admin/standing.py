@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from massmail.admin.forecasts import expected_end_text
 from massmail.choices import HoldReason, MailingStatus
 from massmail.engine.holds import Hold, explain_many
 from massmail.models import EmailAccount, Mailing
@@ -21,20 +23,21 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """The accounts a mailing can leave through, and how many of them are on hold."""
+    """The names of the accounts a mailing can leave through, and of those that somebody has to look after first."""
 
-    accounts: int = 0
-    held: int = 0
+    ready: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where one mailing stands."""
+    """Where one mailing stands; `expected` is when it will be done, in words, "" if nobody knows."""
 
     status: MailingStatus
     hold: Hold | None
     progress: Progress
     crew: Crew
+    expected: str = ""
 
     @property
     def look(self) -> str:
@@ -68,18 +71,16 @@ class Standing:
         """Whether looking again will show something new."""
         return self.status == MailingStatus.ACTIVE
 
+    @property
+    def ended(self) -> bool:
+        return self.status not in (MailingStatus.DRAFT, MailingStatus.ACTIVE, MailingStatus.PAUSED)
+
     def as_json(self) -> dict[str, Any]:
         """Return the values by the names that the polling script finds in the page."""
         done = self.progress
-        return {
-            "status": self.status.value,
-            "look": self.look,
-            "moving": self.moving,
-            "state": self.state,
-            "reason": self.reason,
-            "total": done.total,
+        numbers = {
             "done": done.done,
-            "percent": done.percent,
+            "total": done.total,
             "sent": done.sent,
             "to_go": done.to_go,
             "failed": done.failed,
@@ -87,6 +88,22 @@ class Standing:
             "unknown": done.unknown,
             "sent_today": done.sent_today,
         }
+        return {
+            "status": self.status.value,
+            "look": self.look,
+            "moving": self.moving,
+            "state": self.state,
+            "reason": self.reason,
+            "expected": _("done %(when)s") % {"when": self.expected} if self.expected else "",
+            "percent": done.percent,
+            **numbers,
+            "shown": {name: grouped(number) for name, number in numbers.items()},
+        }
+
+
+def grouped(number: int) -> str:
+    """Return `number` as people read it, "50,000", in the words of the language in force."""
+    return number_format(number, use_l10n=True, force_grouping=True)
 
 
 def standings(mailings: Sequence[Mailing], *, now: dt.datetime) -> dict[int, Standing]:
@@ -102,15 +119,19 @@ def standings(mailings: Sequence[Mailing], *, now: dt.datetime) -> dict[int, Sta
             hold=holds[mailing.pk],
             progress=sums[mailing.pk],
             crew=crews[mailing.owner_id],
+            expected=expected_end_text(mailing),
         )
         for mailing in mailings
     }
 
 
 def _crews(owner_ids: Iterable[Any], *, now: dt.datetime) -> dict[Any, Crew]:
-    rows = EmailAccount.objects.filter(owner__in=owner_ids, massmail=True).order_by()
-    held: dict[Any, list[bool]] = defaultdict(list)
-    for owner_id, reason, until in rows.values_list("owner", "hold_reason", "held_until"):
-        held[owner_id].append(bool(reason) and (until is None or until > now))
-    crews = {owner_id: Crew(accounts=len(flags), held=sum(flags)) for owner_id, flags in held.items()}
-    return defaultdict(Crew, crews)
+    crews: dict[Any, Crew] = defaultdict(Crew)
+    for account in EmailAccount.objects.filter(owner__in=owner_ids, massmail=True):
+        crew = crews[account.owner_id]
+        on_hold = account.hold_reason and (account.held_until is None or account.held_until > now)
+        if on_hold or account.secret_lost:
+            crews[account.owner_id] = replace(crew, held=(*crew.held, account.name))
+        else:
+            crews[account.owner_id] = replace(crew, ready=(*crew.ready, account.name))
+    return crews

@@ -110,6 +110,9 @@ def addresses(live_server: Any, alice: Any) -> list[str]:
     """The pages of the app with something on each of them."""
     signature = Signature.objects.create(owner=alice, name="Short", content="<p>Alice</p>", default=True)
     account = world.account(alice, smtp_password="secret")
+    world.contacts(alice, 3, prefix="early", last_name="اسم طويل جدا " * 5)
+    done = world.started(alice, name="A name as long as nobody would say it, and longer still: " * 4)
+    run(clock=world.clock(), until_idle=True)
     hold_account(world.account(alice, "held"), "535 5.7.8 Username and password not accepted")
     world.contacts(alice, 4)
     world.contacts(alice, 2, prefix="none", email="")
@@ -117,11 +120,76 @@ def addresses(live_server: Any, alice: Any) -> list[str]:
     active = world.started(alice)
     lifecycle.pause(world.started(alice), by=alice)
     lists = [Mailing, Message, Signature, EmailAccount, Delivery, LeftOut]
-    pages = [url(model, "changelist") for model in lists]
-    pages += [url(thing, "change") for thing in (draft, active, draft.message, signature, account)]
+    pages = ["/admin/massmail/", *(url(model, "changelist") for model in lists)]
+    pages += [f"{url(Delivery, 'changelist')}?mailing__id__exact={mailing.pk}" for mailing in (active, done)]
+    pages += [f"{url(LeftOut, 'changelist')}?mailing__id__exact={draft.pk}"]
+    pages += [f"{url(Delivery, 'changelist')}?mailing__id__exact={done.pk}&status__exact=failed"]
+    pages += [url(thing, "change") for thing in (draft, active, done, draft.message, signature, account)]
+    pages += [url(mailing.deliveries.first(), "change") for mailing in (active, done)]
     pages += [url(Message, "add"), url(EmailAccount, "add"), url(MassmailSettings, "change", 1)]
     pages += [url(active, "delete"), url(draft, "delete")]
     return [live_server.url + page for page in pages]
+
+
+LISTS_IN_CARDS = [Mailing, Delivery, LeftOut]
+
+
+def test_lists_on_a_phone_do_not_scroll_sideways(enter, addresses, boss, live_server):
+    page = enter(boss)
+    page.set_viewport_size({"width": 390, "height": 900})
+    for model in LISTS_IN_CARDS:
+        page.goto(live_server.url + url(model, "changelist"))
+        assert page.locator("#result_list tbody tr").count()
+        wider = "list => list.parentElement.scrollWidth - list.parentElement.clientWidth"
+        assert page.locator("#result_list").evaluate(wider) <= 0, model
+        for cell in page.locator("#result_list tbody tr").first.locator("td, th").all():
+            box = cell.bounding_box()
+            assert box is None or box["x"] + box["width"] <= 390
+
+
+def test_preview_as_another_recipient_with_the_keyboard_alone(enter, live_server, alice):
+    world.account(alice)
+    world.contacts(alice, 3)
+    mailing = world.mailing(alice)
+    page = enter(alice)
+    page.goto(live_server.url + url(mailing, "change"))
+    page.frame_locator("iframe.massmail-html").get_by_text("Dear First0").wait_for()
+    page.get_by_label("As this recipient reads it:").focus()
+    page.keyboard.type("last2")
+    page.locator("#massmail-as-list option[value='person2@alice.example']").wait_for(state="attached")
+    page.keyboard.press("Enter")
+    page.frame_locator("iframe.massmail-html").get_by_text("Dear First2").wait_for()
+    assert page.locator("[data-massmail-subject]").inner_text() == "News for First2"
+    assert page.locator("[data-massmail-to]").inner_text() == "First2 Last2 <person2@alice.example>"
+    assert page.url == live_server.url + url(mailing, "change")  # what stands in the form is not lost
+    page.get_by_label("As this recipient reads it:").fill("nobody at all")
+    page.keyboard.press("Enter")
+    page.get_by_text("Nobody of this mailing matches.").wait_for()
+    page.get_by_label("As this recipient reads it:").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")  # from "Desktop" to "Phone"
+    assert page.locator("iframe.massmail-html").bounding_box()["width"] < 400
+
+
+def test_from_a_number_to_its_file(enter, live_server, alice):
+    world.account(alice)
+    world.contacts(alice, 3)
+    mailing = world.started(alice)
+    page = enter(alice)
+    page.goto(live_server.url + "/admin/massmail/")
+    page.locator(".massmail-dashboard").get_by_role("link", name=mailing.name).click()
+    page.locator(".massmail-figures").get_by_role("link", name="3").first.click()
+    page.fill("#searchbar", "Last1")
+    page.keyboard.press("Enter")
+    page.get_by_text("1 found").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    lines = download.value.path().read_text("utf-8").splitlines()
+    assert len(lines) == 2
+    assert "person1@alice.example" in lines[1]
+    page.get_by_role("link", name="person1@alice.example").click()
+    page.frame_locator("iframe.massmail-html").get_by_text("Dear First1").wait_for()
 
 
 INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>|<style|<[^>]*\s(style|on[a-z]+)=")

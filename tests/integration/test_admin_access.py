@@ -70,7 +70,11 @@ PAGES = [
     ("mailing", "start", (NOT_ALLOWED,) * 5),
     ("mailing", "pause", (NOT_ALLOWED,) * 5),
     ("mailing", "resume", (NOT_ALLOWED,) * 5),
-    ("mailing", "cancel", (NOT_ALLOWED,) * 5),
+    ("mailing", "cancel", (OK, MISSING, FORBIDDEN, MISSING, OK)),
+    ("mailing", "exclude", (OK, MISSING, FORBIDDEN, MISSING, OK)),
+    ("mailing", "duplicate", (NOT_ALLOWED,) * 5),
+    ("mailing", "retry", (NOT_ALLOWED,) * 5),
+    ("mailing", "missing", (NOT_ALLOWED,) * 5),
     ("message", "change", (OK, MISSING, OK, MISSING, OK)),
     ("message", "history", (OK, MISSING, OK, MISSING, OK)),
     ("message", "delete", (OK, MISSING, FORBIDDEN, MISSING, OK)),
@@ -83,7 +87,9 @@ PAGES = [
     ("account", "history", (OK, MISSING, OK, MISSING, OK)),
     ("account", "delete", (FORBIDDEN, MISSING, FORBIDDEN, MISSING, OK)),
     ("account", "release", (NOT_ALLOWED,) * 5),
+    ("mailing", "recipients", (OK, MISSING, OK, MISSING, OK)),
     ("delivery", "change", (OK, MISSING, OK, MISSING, OK)),
+    ("delivery", "preview", (OK, MISSING, OK, MISSING, OK)),
     ("delivery", "history", (OK, MISSING, OK, MISSING, OK)),
     ("delivery", "delete", (FORBIDDEN, MISSING, FORBIDDEN, MISSING, FORBIDDEN)),
     ("left_out", "change", (OK, MISSING, OK, MISSING, OK)),
@@ -161,7 +167,9 @@ def rename(client: Client, desk: dict[str, Any]) -> Any:
 
 
 def rewrite(client: Client, desk: dict[str, Any]) -> Any:
-    return client.post(url(desk["message"], "change"), {"subject": "Taken over", "content": world.CONTENT})
+    data = {"subject": "Taken over", "content": world.CONTENT}
+    data |= {"attachments-TOTAL_FORMS": "0", "attachments-INITIAL_FORMS": "0"}
+    return client.post(url(desk["message"], "change"), data)
 
 
 def sign(client: Client, desk: dict[str, Any]) -> Any:
@@ -170,7 +178,7 @@ def sign(client: Client, desk: dict[str, Any]) -> Any:
 
 def redirect_account(client: Client, desk: dict[str, Any]) -> Any:
     data = {"name": "Taken over", "from_email": "eve@evil.example", "smtp_host": "evil.example", "smtp_port": 25}
-    data |= {"smtp_security": "none", "imap_port": 993, "imap_security": "ssl"}
+    data |= {"smtp_security": "none", "imap_port": 993, "imap_security": "ssl", "lanes": 1}
     return client.post(url(desk["account"], "change"), data)
 
 
@@ -375,14 +383,15 @@ def offered(person: Any, model: type[Model]) -> set[str]:
 
 @pytest.mark.parametrize("model", [Mailing, Message, Signature])
 def test_deleting_is_offered_to_those_who_may(model, desk, alice, carol, boss):
-    assert offered(alice, model) == offered(boss, model) == {"delete_selected"}
+    for person in (alice, boss):
+        assert "delete_selected" in offered(person, model)
     assert offered(carol, model) == set()
 
 
 def test_deleting_is_offered_to_a_chief_with_mailings_of_her_own(desk, carol):
     world.contacts(carol, 1)
     world.mailing(carol)
-    assert offered(carol, Mailing) == {"delete_selected"}
+    assert "delete_selected" in offered(carol, Mailing)
 
 
 NOWHERE = 10**30

@@ -105,7 +105,7 @@ def test_list__badge_tells_what_needs_somebody_from_what_goes_on_by_itself(draft
 def test_list__filter_offers_the_states_there_can_be(draft, alice):
     page = client_of(alice).get(url(Mailing, "changelist"))
     choices = {choice["display"] for choice in page.context["cl"].filter_specs[0].choices(page.context["cl"])}
-    assert choices == {"All", "Draft", "Active", "Paused", "Done", "Cancelled"}
+    assert choices == {"All", "Draft", "Active", "Paused", "Done", "Cancelled", "Merged"}
     for status, number in (("draft", 1), ("active", 0)):
         listed = client_of(alice).get(url(Mailing, "changelist"), {"status": status})
         assert listed.context["cl"].result_count == number

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from massmail.admin.messages import SignatureAdmin
 from massmail.admin.owned import OwnedModelAdmin
+from massmail.admin.signatures import SignatureAdmin
 from massmail.models import Message, Signature
 from tests import world
 from tests.adminpages import client_of, queries, said, submit, url
@@ -72,12 +72,12 @@ def test_add__default_signature_is_chosen_and_only_own_ones_offered(alice, bob):
     ("field", "text", "expected"),
     [
         ("content", "<p>Hello</p>", "needs a visible link to unsubscribe"),
-        ("content", f"<p>\n{{% load static %}}</p>{LINK}", "Line 2: The tag {% load %} cannot be used"),
-        ("content", f"<p>\n\n{{{{ nickname }}}}</p>{LINK}", "Line 3: Unknown variable “nickname”"),
-        ("content", f"{{% if a %}}{LINK}", "Line 1:"),
-        ("subject", "{% include 'x' %}", "Line 1: The tag {% include %} cannot be used"),
+        ("content", f"<p>\n{{% load static %}}</p>{LINK}", "Line 2, column 1: The tag {% load %} cannot be used"),
+        ("content", f"<p>\n\n{{{{ nickname }}}}</p>{LINK}", "Line 3, column 1: Unknown variable “nickname”"),
+        ("content", f"{{% if a %}}{LINK}", "Line 1, column 1:"),
+        ("subject", "{% include 'x' %}", "Line 1, column 1: The tag {% include %} cannot be used"),
         ("subject", "a\nBcc: all@x.example", "one line"),
-        ("preheader", "{{ request.user }}", "Line 1: Unknown variable “request”"),
+        ("preheader", "{{ request.user }}", "Line 1, column 1: Unknown variable “request”"),
         ("plain_text", "{{ x|ljust:2000000000 }}", "ljust"),
     ],
 )
@@ -90,7 +90,7 @@ def test_errors_stand_at_their_field_with_their_line(field, text, expected, alic
 def test_error_in_the_signature(alice):
     broken = signature(alice, content="{% debug %}")
     (error,) = errors(add_message(alice, signature=broken.pk))["signature"]
-    assert error.startswith("Line 1: ")
+    assert error.startswith("Line 1, column 1: ")
     assert "The tag {% debug %} cannot be used" in error
 
 
@@ -99,7 +99,7 @@ def test_broken_message_saved_long_ago_still_opens(alice):
     client = client_of(alice)
     assert text.subject in html(client.get(url(Message, "changelist")))
     page = html(client.get(url(text, "change")))
-    assert "Line 1: The tag {% oldtag %} cannot be used" in page
+    assert "Line 1, column 1: The tag {% oldtag %} cannot be used" in page
     assert "&lt;p&gt;Hello" in page
     assert client.get(url(text, "preview")).status_code == 200
 
@@ -185,12 +185,12 @@ def test_signature__preview(alice):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("<p>\n{% load static %}</p>", "Line 2: The tag {% load %} cannot be used"),
-        ("{{ request }}", "Line 1: Unknown variable “request”"),
-        ("Regards\n{{", "Line 2: “{{” is not part of a complete placeholder"),
-        ("{{ first_name }} {% if", "Line 1: “{%” is not part of a complete placeholder"),
-        ("{% if first_name %}Regards", "Line 1:"),
-        ("{% cid_media 'nowhere.png' %}", "Line 1:"),
+        ("<p>\n{% load static %}</p>", "Line 2, column 1: The tag {% load %} cannot be used"),
+        ("{{ request }}", "Line 1, column 1: Unknown variable “request”"),
+        ("Regards\n{{", "Line 2, column 1: “{{” is not part of a complete placeholder"),
+        ("{{ first_name }} {% if", "Line 1, column 18: “{%” is not part of a complete placeholder"),
+        ("{% if first_name %}Regards", "Line 1, column 1:"),
+        ("{% cid_media 'nowhere.png' %}", "Line 1, column 1:"),
         ("{{ first_name|ljust:2000000000 }}", "ljust"),
     ],
 )

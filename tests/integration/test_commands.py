@@ -61,9 +61,16 @@ def test_setup__schedules_a_task_that_exists():
     assert tasks.tick.name == massmail_setup.TICK
 
 
-def test_setup__polls_no_mailboxes():
-    run("massmail_setup")
-    assert not PeriodicTask.objects.filter(task="massmail.poll_account").exists()
+def test_setup__reading_is_scheduled(settings):
+    settings.MASSMAIL_POLL_SECONDS = 90
+    assert "every 90 seconds" in run("massmail_setup")
+    poll = PeriodicTask.objects.get(task="massmail.poll")
+    assert (poll.interval.every, poll.expire_seconds) == (90, 270)
+    assert tasks.poll.name == massmail_setup.POLL
+
+
+def test_poll__reads_all_mailboxes_that_are_due():
+    assert run("massmail_poll") == "0 mailboxes read, 0 new mails.\n"
 
 
 def everything():
@@ -110,7 +117,7 @@ def test_setup__follows_the_settings(settings):
 
 
 def test_setup__takes_an_interval_that_stands_twice(settings):
-    settings.MASSMAIL_TICK_SECONDS = 7
+    settings.MASSMAIL_TICK_SECONDS = settings.MASSMAIL_POLL_SECONDS = 7
     for _ in range(2):
         IntervalSchedule.objects.create(every=7, period=IntervalSchedule.SECONDS)
     run("massmail_setup")

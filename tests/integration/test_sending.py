@@ -699,7 +699,7 @@ def test_outcome__a_broken_record_of_the_host_stops_nobody_else(alice, outbox, m
 
 
 def test_outcome__an_unforeseen_error_lets_the_lane_rest_and_shows(alice, outbox, monkeypatch):
-    from massmail.engine import turn as engine
+    from massmail.engine import letters as engine
 
     world.account(alice)
     world.contacts(alice, 2)
@@ -743,7 +743,7 @@ def test_outcome__an_error_in_the_next_claim_does_not_undo_the_last_mail(alice, 
 
 
 def test_outcome__an_error_while_composing_the_next_leaves_the_last_in_no_doubt(alice, outbox, monkeypatch):
-    from massmail.engine import turn as engine
+    from massmail.engine import letters as engine
 
     box = world.account(alice)
     world.contacts(alice, 3)

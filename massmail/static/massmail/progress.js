@@ -37,7 +37,7 @@
                 element.max = standing.total || 1;
                 element.value = value;
             } else {
-                element.textContent = value;
+                element.textContent = standing.shown[element.dataset.field] ?? value;
             }
             if (element.dataset.field === "state") {
                 showStatus(element, standing);

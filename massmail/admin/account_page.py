@@ -1,0 +1,146 @@
+"""What is said of email accounts, on their list and on the page of one: today, holds, the last days, recipients."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Count, Max, Sum
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from massmail.admin.host_filters import AccountFilter
+from massmail.admin.places import link_to, page_url
+from massmail.admin.timeline import NOT_SENT, Series, Timeline, daily
+from massmail.choices import HoldReason
+from massmail.engine.holds import daily_limit, explain_many
+from massmail.engine.window import local_day
+from massmail.inbound import mailboxes
+from massmail.models import AccountDay, Delivery, EmailAccount, Lane, MassmailSettings, Recipient, Tally
+from massmail.models.mailings import LATER
+from massmail.recipient_types import find_type
+
+DAYS = 14
+#: Colours of the drawing, by the names that the style sheet has for them.
+SENT, BOUNCED, COMPLAINED = "1", "3", "4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followers:
+    """Recipients of one type that always hear from an account; `url` is their list, "" where there is none."""
+
+    name: str
+    number: int
+    url: str
+
+
+def describe(accounts: Iterable[Any]) -> None:
+    """Note on each account how it stands: its hold, what it used today, its limit, its last success.
+
+    A constant number of queries.
+    """
+    accounts, now, settings = list(accounts), timezone.now(), MassmailSettings.load()
+    holds = explain_many(accounts, now=now)
+    days = AccountDay.objects.filter(account__in=accounts, date=local_day(now, settings.zone))
+    used = dict(days.values_list("account", "used"))
+    lanes = Lane.objects.filter(account__in=accounts).order_by()
+    last = dict(lanes.values_list("account").annotate(latest=Max("last_sent_at")))
+    troubles = mailboxes.troubles(accounts)
+    for account in accounts:
+        hold = account.hold = holds[account.pk]
+        account.held_for = account.hold_reason if hold and hold.reason == HoldReason.ACCOUNT_HELD else ""
+        account.incoming = troubles.get(account.pk)
+        account.used_today = used.get(account.pk, 0)
+        account.limit_today = daily_limit(account, settings)
+        account.left_today = max(account.limit_today - account.used_today, 0)
+        account.last_sent_at = last.get(account.pk)
+
+
+def count_recipients(accounts: Iterable[Any]) -> None:
+    """Note on each account how many recipients always hear from it, in one query."""
+    accounts = list(accounts)
+    kept = Recipient.objects.filter(account__in=accounts).order_by()
+    numbers = dict(kept.values_list("account").annotate(number=Count("pk")))
+    for account in accounts:
+        account.recipient_count = numbers.get(account.pk, 0)
+
+
+def page_context(request: HttpRequest, site: AdminSite, account: Any, *, changeable: bool) -> dict[str, Any]:
+    """Return what the template of the account's page shows; `changeable` is whether the user may press its buttons."""
+    describe([account])
+    release = changeable and account.hold_reason
+    return {
+        "account": account,
+        "hold_url": _remedy_url(request, site, account),
+        "followers": followers(request, site, account),
+        "history": history(account),
+        "release_url": page_url(site, EmailAccount, "release", account.pk) if release else "",
+    }
+
+
+def _remedy_url(request: HttpRequest, site: AdminSite, account: Any) -> str:
+    """Return where the account's hold can be ended; on its own page that is the form."""
+    if account.hold is None or account.hold.about is None:
+        return ""
+    if account.hold.about == account:
+        return "#emailaccount_form"
+    return link_to(request, site, account.hold.about)
+
+
+def history(account: EmailAccount) -> Timeline | None:
+    """Return the drawing of what became of the account's mail on the last days, None if there was none."""
+    settings = MassmailSettings.load()
+    today = local_day(timezone.now(), settings.zone)
+    days = [today - dt.timedelta(days=number) for number in reversed(range(DAYS))]
+    looks = (SENT, NOT_SENT, BOUNCED, COMPLAINED)
+    numbers = {day: dict.fromkeys(looks, 0) for day in days}
+    tallies = Tally.objects.filter(lane__account=account, day__gte=days[0], day__lte=today).order_by()
+    for day, sent, failed, unknown in tallies.values_list("day").annotate(
+        mm_sent=Sum("sent"), mm_failed=Sum("failed"), mm_unknown=Sum("unknown")
+    ):
+        numbers[day] |= {SENT: max(sent, 0), NOT_SENT: max(failed + unknown, 0)}
+    for look, name in ((BOUNCED, "bounced_at"), (COMPLAINED, "complained_at")):
+        for day, number in _came_back(account, name, days, settings):
+            numbers[day][look] = number
+    if not any(any(each.values()) for each in numbers.values()):
+        return None
+    names = (_("sent"), _("failed or unknown"), _("bounced"), _("complained"))
+    return daily(numbers, [Series(look=look, name=name) for look, name in zip(looks, names, strict=True)])
+
+
+def _came_back(
+    account: EmailAccount, name: str, days: Sequence[dt.date], settings: MassmailSettings
+) -> Iterable[tuple[dt.date, int]]:
+    begin = dt.datetime.combine(days[0], dt.time(), settings.zone)
+    # The first condition has an index of its own, of the few rows to which something happened afterwards.
+    rows = Delivery.objects.filter(LATER, account=account, **{f"{name}__gte": begin}).order_by()
+    per_day = rows.annotate(mm_day=TruncDate(name, tzinfo=settings.zone)).values_list("mm_day")
+    return [(day, number) for day, number in per_day.annotate(number=Count("pk")) if day in days]
+
+
+def followers(request: HttpRequest, site: AdminSite, account: EmailAccount) -> list[Followers]:
+    """Return how many recipients of each type always hear from `account`, with the host's list of them."""
+    rows = Recipient.objects.filter(account=account).order_by().values_list("content_type").annotate(number=Count("pk"))
+    found = []
+    for key, number in rows:
+        content_type = ContentType.objects.get_for_id(key)
+        model = content_type.model_class()
+        name = str(model._meta.verbose_name_plural) if model else content_type.name
+        found.append(Followers(name=name, number=number, url=_list_url(request, site, model, account)))
+    return sorted(found, key=lambda each: each.name)
+
+
+def _list_url(request: HttpRequest, site: AdminSite, model: Any, account: EmailAccount) -> str:
+    """Return the host's list cut to those who hear from `account`, if it has the filter and the user may open it."""
+    model_admin = site._registry.get(model)
+    if model_admin is None or find_type(model) is None or not model_admin.has_view_permission(request):
+        return ""
+    if AccountFilter not in model_admin.get_list_filter(request):
+        return ""
+    return f"{page_url(site, model, 'changelist')}?{AccountFilter.parameter_name}={account.pk}"

@@ -1,0 +1,320 @@
+"""The list of a mailing's recipients, who was left out of it, what each was sent, and both lists as files."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import re
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import connection
+from django.http import StreamingHttpResponse
+from django.test.utils import CaptureQueriesContext
+
+from example_project.crm.models import Contact
+from massmail.admin import exports, recipient_lists
+from massmail.admin.exports import cell
+from massmail.choices import DeliveryStatus, Exclusion, Failure
+from massmail.engine.standalone import run
+from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Message, Tally
+from massmail.outcomes import hold_account
+from massmail.transport import memory
+from tests import world
+from tests.adminpages import client_of, queries, url
+
+pytestmark = pytest.mark.django_db
+
+SERVER_SAYS = "550 5.1.1 <nobody@acme.example>: User unknown"
+
+
+@pytest.fixture(autouse=True)
+def outbox() -> Any:
+    memory.clear()
+    world.settings()
+    yield memory.outbox
+    memory.clear()
+
+
+@pytest.fixture
+def mailing(alice: Any, bob: Any) -> Mailing:
+    """Half sent: the first one sent and answered, one failed, one unknown, two to go; one of Bob's was left out."""
+    account = world.account(alice, "second")
+    world.contacts(alice, 5)
+    world.contacts(bob, 1)
+    mailing = world.started(alice, Contact.objects.all(), name="Autumn offer")
+    sent, failed, unknown = mailing.deliveries.order_by("id")[:3]
+    change(sent, status="sent", account=account, sent_at=world.MONDAY, replied_at=world.MONDAY + dt.timedelta(hours=2))
+    change(failed, status="failed", reason=Failure.BAD_ADDRESS, reply=SERVER_SAYS)
+    change(unknown, status="unknown", reason=Failure.NO_ANSWER)
+    Tally.objects.create(mailing=mailing, day=world.MONDAY, sent=1, failed=1, unknown=1)
+    return mailing
+
+
+def change(delivery: Delivery, **fields: Any) -> None:
+    Delivery.objects.filter(pk=delivery.pk).update(**fields)
+
+
+def listed(person: Any, mailing: Mailing, model: Any = Delivery, **query: Any) -> Any:
+    response = client_of(person).get(url(model, "changelist"), {"mailing__id__exact": mailing.pk, **query})
+    assert response.status_code == 200
+    return response
+
+
+def addresses(response: Any) -> list[str]:
+    return [row.address for row in response.context["cl"].result_list]
+
+
+def exported(person: Any, mailing: Mailing, model: Any = Delivery, **query: Any) -> list[dict[str, str]]:
+    response = client_of(person).get(url(model, "export"), {"mailing__id__exact": mailing.pk, **query})
+    text = b"".join(response).decode()
+    assert text.startswith("\ufeff")
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+# The list -------------------------------------------------------------------------------------------------------------
+
+
+def test_list__names_the_person_the_end_and_what_came_back(mailing, alice):
+    page = listed(alice, mailing).content.decode()
+    person = Contact.objects.get(email="person0@alice.example")
+    assert f'<a href="{url(person, "change")}">First0 Last0</a>' in page
+    assert "Address does not exist" in page
+    assert "User unknown" in page
+    assert re.search(r"Replied\s*<span[^>]*>11/23/2026", page)
+    assert "Recipients of “Autumn offer”" in page
+
+
+@time_machine.travel(world.MONDAY, tick=False)
+def test_list__says_of_those_to_go_why_not_yet(mailing, alice):
+    assert listed(alice, mailing, status__exact="queued").content.decode().count("No worker or beat is alive") == 2
+
+
+def test_list__is_searched_by_name_and_by_address(mailing, alice):
+    assert addresses(listed(alice, mailing, q="last3")) == ["person3@alice.example"]
+    assert addresses(listed(alice, mailing, q="First4 last4")) == ["person4@alice.example"]
+    assert addresses(listed(alice, mailing, q="person1@")) == ["person1@alice.example"]
+    assert addresses(listed(alice, mailing, q="First4 Last3")) == []
+    assert addresses(listed(alice, mailing, LeftOut, q="person0@bob")) == ["person0@bob.example"]
+
+
+def test_list__show_all_stays_with_the_mailing(mailing, alice):
+    page = listed(alice, mailing, q="last3").content.decode()
+    assert f'<a href="?mailing__id__exact={mailing.pk}">Show all</a>' in page
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"status__exact": "failed"}, {"person1"}),
+        ({"reason": "bad_address"}, {"person1"}),
+        ({"reason": "no_answer"}, {"person2"}),
+        ({"account": "none"}, {"person1", "person2", "person3", "person4"}),
+        ({"afterwards": "replied_at"}, {"person0"}),
+        ({"afterwards": "bounced_at"}, set()),
+        ({"afterwards": "password"}, {f"person{number}" for number in range(5)}),
+    ],
+)
+def test_list__filters(query, expected, mailing, alice):
+    for response in (listed(alice, mailing, **query), listed(alice, mailing, **query, q="alice.example")):
+        assert {address.partition("@")[0] for address in addresses(response)} == expected
+    assert {row["address"].partition("@")[0] for row in exported(alice, mailing, **query)} == expected
+
+
+def test_list__filters_by_account(mailing, alice, bob):
+    account, foreign = alice.massmail_accounts.get(), world.account(bob, "bobs")
+    assert addresses(listed(alice, mailing, account=account.pk)) == ["person0@alice.example"]
+    assert len(addresses(listed(alice, mailing, account=foreign.pk))) == 5
+    assert "bobs" not in listed(alice, mailing).content.decode()
+
+
+def test_list__offers_the_reasons_there_are(mailing, alice):
+    (reasons,) = [spec for spec in listed(alice, mailing).context["cl"].filter_specs if spec.title == "reason"]
+    assert {value for value, _label in reasons.lookup_choices} == {"bad_address", "no_answer"}
+
+
+def counting(captured: CaptureQueriesContext) -> list[str]:
+    return [query["sql"] for query in captured if "COUNT(" in query["sql"] and "massmail_delivery" in query["sql"]]
+
+
+@pytest.mark.parametrize("query", [{}, {"status__exact": "failed"}, {"status__exact": "sent", "o": "-1"}])
+def test_list__of_all_or_of_one_status_is_paged_without_counting(query, mailing, alice):
+    with CaptureQueriesContext(connection) as captured:
+        response = listed(alice, mailing, **query)
+    assert response.context["cl"].result_count == len(response.context["cl"].result_list)
+    assert not counting(captured)
+
+
+def test_list__of_a_search_counts_so_far_and_no_farther(mailing, alice, monkeypatch):
+    monkeypatch.setattr(recipient_lists, "COUNTED", 3)
+    with CaptureQueriesContext(connection) as captured:
+        response = listed(alice, mailing, q="person")
+    assert all("LIMIT 3" in sql for sql in counting(captured))
+    assert response.context["cl"].result_count == 3
+    assert "only the first of them are listed" in response.content.decode()
+    assert "only the first" not in listed(alice, mailing, q="person1").content.decode()
+
+
+@pytest.mark.parametrize(("model", "query"), [(Delivery, ""), (Delivery, "&status__exact=queued"), (LeftOut, "")])
+def test_list__number_of_queries_is_constant(model, query, alice, bob):
+    world.account(alice)
+    world.contacts(alice, 10)
+    world.contacts(bob, 10)
+    small = world.started(alice, Contact.objects.all())
+    world.contacts(alice, 2990, prefix="more")
+    world.contacts(bob, 2990, prefix="more")
+    large = world.started(alice, Contact.objects.all())
+    client = client_of(alice)
+    few, many = (
+        queries(client, f"{url(model, 'changelist')}?mailing__id__exact={each.pk}{query}") for each in (small, large)
+    )
+    assert many == few
+
+
+def test_list__of_another_manager_is_empty(mailing, alice, bob, carol):
+    assert addresses(listed(bob, mailing)) == []
+    assert "Autumn" not in listed(bob, mailing).content.decode()
+    assert len(addresses(listed(carol, mailing))) == len(addresses(listed(alice, mailing))) == 5
+
+
+# What was sent --------------------------------------------------------------------------------------------------------
+
+
+def document(person: Any, delivery: Delivery, part: str = "") -> str:
+    response = client_of(person).get(url(delivery, "preview") + (f"?part={part}" if part else ""))
+    assert response.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    return response.content.decode()
+
+
+def test_delivery__shows_what_was_sent_whatever_changed_since(alice):
+    world.account(alice)
+    world.contacts(alice, 2)
+    mailing = world.started(alice)
+    run(clock=world.clock(), until_idle=True)
+    Message.objects.update(subject="Rewritten", content='<p>Rewritten</p><a href="{{ unsubscribe_url }}">x</a>')
+    Contact.objects.update(first_name="Renamed")
+    delivery = mailing.deliveries.get(address="person1@alice.example")
+    assert "Dear First1 of Acme Metall GmbH" in document(alice, delivery)
+    assert "Dear First1 of Acme Metall GmbH" in document(alice, delivery, "text")
+    page = client_of(alice).get(url(delivery, "change")).content.decode()
+    assert "What was sent" in page
+    assert "News for First1" in page
+    assert f'src="{url(delivery, "preview")}" sandbox' in page
+
+
+def test_delivery__links_to_unsubscribe_do_nothing(alice):
+    world.account(alice)
+    world.contacts(alice, 1)
+    mailing = world.started(alice)
+    run(clock=world.clock(), until_idle=True)
+    text = document(alice, mailing.deliveries.get())
+    assert set(re.findall(r"/massmail/u/([^/\"]+)", text)) == {"preview"}
+
+
+@time_machine.travel(world.MONDAY, tick=False)
+def test_delivery__of_one_to_go_says_why_not_yet_and_what_it_would_be(mailing, alice):
+    delivery = mailing.deliveries.get(address="person4@alice.example")
+    page = client_of(alice).get(url(delivery, "change")).content.decode()
+    assert "No worker or beat is alive" in page
+    assert "What would be sent now" in page
+    assert "Dear First4" in document(alice, delivery)
+
+
+def test_delivery__values_that_are_no_more_on_record_are_taken_from_today(mailing, alice):
+    change(mailing.deliveries.first(), values=None)
+    Contact.objects.update(first_name="Renamed")
+    assert "Dear Renamed" in document(alice, mailing.deliveries.first())
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_export__has_every_row_with_its_person_and_its_end(mailing, alice):
+    MassmailSettings.objects.update(time_zone="Europe/Berlin")
+    rows = {row["address"]: row for row in exported(alice, mailing)}
+    assert len(rows) == 5
+    sent, failed = rows["person0@alice.example"], rows["person1@alice.example"]
+    assert (sent["recipient"], sent["status"], sent["account"]) == ("First0 Last0", "Sent", "second@alice-mail.example")
+    assert (sent["sent at"], sent["replied at"]) == ("2026-11-23 10:00:00", "2026-11-23 12:00:00")
+    assert (failed["reason"], failed["the server's words"]) == ("Address does not exist", SERVER_SAYS)
+    assert rows["person4@alice.example"]["sent at"] == ""
+
+
+def test_export__of_those_left_out(mailing, alice):
+    (row,) = exported(alice, mailing, LeftOut)
+    assert row == {
+        "recipient": "First0 Last0",
+        "address": "person0@bob.example",
+        "reason": "Not assigned to the mailing's owner",
+    }
+    assert exported(alice, mailing, LeftOut, reason__exact=Exclusion.UNSUBSCRIBED) == []
+
+
+def test_export__is_a_file_and_stays_out_of_caches(mailing, alice):
+    response = client_of(alice).get(url(Delivery, "export"), {"mailing__id__exact": mailing.pk})
+    assert isinstance(response, StreamingHttpResponse)
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.headers["Content-Disposition"] == f'attachment; filename="delivery-{mailing.pk}.csv"'
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_export__a_cell_is_no_formula(start, mailing, alice):
+    evil = f"{start}HYPERLINK(1)"
+    change(mailing.deliveries.get(address="person1@alice.example"), reply=evil)
+    rows = {row["address"]: row for row in exported(alice, mailing)}
+    assert rows["person1@alice.example"]["the server's words"] == f"'{evil}"
+    assert cell(evil, MassmailSettings.load().zone) == f"'{evil}"
+
+
+def test_export__a_name_is_no_formula(mailing, alice):
+    Contact.objects.filter(email="person0@alice.example").update(first_name="=1+1", last_name="")
+    names = {row["address"]: row["recipient"] for row in exported(alice, mailing)}
+    assert names["person0@alice.example"] == "'=1+1"
+
+
+def test_export__streams_in_chunks_with_a_query_for_the_persons_of_each(alice, monkeypatch):
+    monkeypatch.setattr(exports, "CHUNK", 50)
+    world.account(alice)
+    world.contacts(alice, 200)
+    mailing = world.mailing(alice)
+    response = client_of(alice).get(url(Delivery, "export"), {"mailing__id__exact": mailing.pk})
+    with CaptureQueriesContext(connection) as captured:
+        pieces = iter(response)
+        next(pieces)
+        assert len(captured) == 0  # nothing is fetched before somebody takes it
+        assert next(pieces).count(b"\r\n") == 50
+        assert sum(piece.count(b"\r\n") for piece in pieces) == 150
+    assert len([query for query in captured if "crm_contact" in query["sql"]]) == 4
+
+
+@pytest.mark.parametrize("model", [Delivery, LeftOut])
+def test_export__only_of_what_one_may_see(model, mailing, alice, bob, carol, django_user_model):
+    clerk = django_user_model.objects.create_user("clerk", is_staff=True)
+
+    def status(person: Any, **query: Any) -> int:
+        return int(client_of(person).get(url(model, "export"), query).status_code)
+
+    one = {"mailing__id__exact": mailing.pk}
+    assert [status(person, **one) for person in (alice, bob, carol, clerk, None)] == [200, 404, 200, 403, 302]
+    nothing_of_hers = b"".join(client_of(bob).get(url(model, "export")))
+    assert nothing_of_hers.count(b"\r\n") == 1
+
+
+@pytest.mark.parametrize("query", [{"reason__exact__x": "1"}, {"mailing__owner__password__startswith": "m"}])
+def test_export__asks_nothing_that_the_list_does_not(query, mailing, alice):
+    assert client_of(alice).get(url(Delivery, "export"), query).status_code in (400, 404)
+
+
+def test_export__bad_values_are_no_error(mailing, alice):
+    query = {"mailing__id__exact": mailing.pk, "p": "x", "status__exact": "nonsense"}
+    assert client_of(alice).get(url(Delivery, "export"), query).status_code in (200, 404)
+
+
+def test_held_account_is_named_at_its_recipients(mailing, alice):
+    account = alice.massmail_accounts.get()
+    Delivery.objects.filter(status=DeliveryStatus.QUEUED).update(account=account)
+    hold_account(account, "535 Password refused")
+    assert "535 Password refused" in listed(alice, mailing, status__exact="queued").content.decode()
