@@ -49,9 +49,11 @@ class Process:
         self.kill()
 
 
-def worker(env: Mapping[str, str], log: Path, *, concurrency: int = 2, name: str = "w1") -> Process:
-    """Start a Celery worker with `concurrency` child processes."""
-    command = [*CELERY, "worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={name}@test"]
+def worker(
+    env: Mapping[str, str], log: Path, *, concurrency: int = 2, name: str = "w1", app: str = "example_project"
+) -> Process:
+    """Start a Celery worker of `app` with `concurrency` child processes."""
+    command = [*CELERY[:-1], app, "worker", "--pool=prefork", f"--concurrency={concurrency}", f"--hostname={name}@test"]
     return Process([*command, "--without-gossip", "--without-mingle", "--loglevel=WARNING"], env, log)
 
 

@@ -73,9 +73,9 @@ def postgres() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def redis() -> Iterator[str]:
+def redis(port: int = 0) -> Iterator[str]:
     """Run an empty Redis (or Valkey) server that stores nothing; yield its URL, `redis://127.0.0.1:PORT/0`."""
-    program, port = _redis_program(), free_port()
+    program, port = _redis_program(), port or free_port()
     command = [program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with private_directory() as home, running(command, home, ready=lambda: answers(port), stop=signal.SIGTERM):
         yield f"redis://127.0.0.1:{port}/0"

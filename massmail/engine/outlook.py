@@ -117,9 +117,9 @@ def current(mailing: Mailing, *, now: dt.datetime) -> Outlook | None:
     others = [(mailing.owner_id, pk, start_at) for pk, start_at in rows.order_by().values_list("pk", "start_at")]
     inputs = _inputs([*others, (mailing.owner_id, mailing.pk, mailing.start_at)], settings)[mailing.owner_id]
     key = f"massmail:outlook:{mailing.pk}:{mailing.created.timestamp()}"
-    kept: Any = cache.get(key)
-    mailing.expected_end, mailing.forecast, mailing.forecast_at = kept or (None, {}, None)
-    if mailing.forecast.get("inputs") != inputs or not _is_good(mailing.forecast_at, now):
+    kept: Any = cache.get(key) or (None, {}, None)
+    mailing.expected_end, mailing.forecast, mailing.forecast_at = kept
+    if kept[1].get("inputs") != inputs or not _is_good(mailing.forecast_at, now):
         _renewed(survey(mailing.owner_id, now=now, settings=settings, asked=mailing), inputs, settings)
         cache.set(key, (mailing.expected_end, mailing.forecast, mailing.forecast_at), GOOD_FOR.total_seconds())
     return outlook(mailing)

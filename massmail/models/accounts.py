@@ -11,7 +11,6 @@ from django.utils.translation import gettext_lazy as _
 from massmail.choices import Security
 from massmail.fields import SecretField, Undecryptable
 
-
 #: Connections that one account may have at a time.
 MAX_LANES = 16
 
