@@ -1,4 +1,4 @@
-.PHONY: demo test lint ci corpora bench clean
+.PHONY: demo test lint ci corpora bench torture clean
 
 demo:   ; ./run demo
 test:   ; ./run test -n 2 -m "not browser and not postgres and not mailstack"
@@ -6,4 +6,5 @@ lint:   ; .ci/lint
 ci:     ; .ci/run
 corpora: ; .venv/bin/python -m tests.corpora
 bench:  ; mkdir -p var/bench && for step in "fill 2000" send; do EXAMPLE_VAR=var/bench .venv/bin/python manage.py bench $$step || exit 1; done
+torture: ; .venv/bin/python -m tests.torture
 clean:  ; rm -rf .venv var build dist .*_cache .hypothesis .coverage* htmlcov *.egg-info

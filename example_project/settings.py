@@ -129,6 +129,10 @@ MASSMAIL_RECIPIENT_TYPES = [
     "example_project.crm.mailing.CompanyRecipients",
     "example_project.crm.mailing.LeadRecipients",
 ]
+MASSMAIL_CONVERSATIONS = [
+    "example_project.crm.mailing.RequestConversations",
+    "example_project.crm.mailing.DealConversations",
+]
 # A key for the example. Make yours with:
 #   python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"
 MASSMAIL_FIELD_KEYS = [os.environ.get("MASSMAIL_KEY", "ZXhhbXBsZS1vbmx5LWtleS0tbWFrZS15b3VyLW93biE=")]

@@ -21,3 +21,6 @@ class MassmailConfig(AppConfig):
 
     def ready(self) -> None:
         from massmail import checks  # noqa: F401  registers the system checks
+        from massmail.inbound.conversations import belonging
+
+        belonging.watch()

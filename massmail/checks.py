@@ -16,13 +16,12 @@ from django.forms import Widget
 from django.urls import NoReverseMatch
 from django.utils.module_loading import import_string
 
+from massmail import conversations
 from massmail.conf import conf, unknown_settings
 from massmail.models import Delivery
 from massmail.recipient_types import RecipientType, problems
-from massmail.tokens import new_token, unsubscribe_link
+from massmail.tokens import LONGEST_LINK, new_token, unsubscribe_link
 
-#: Django 6 breaks a longer address in `List-Unsubscribe` into encoded words, which mail programs do not read.
-LONGEST_LINK = 77
 #: Seconds a process should wait for another's transaction on SQLite.
 SQLITE_TIMEOUT = 10
 SQLITE_IDS = ("massmail.W007", "massmail.W008", "massmail.W009")
@@ -77,6 +76,30 @@ def _recipient_type(path: str) -> RecipientType:
     if not (isinstance(found, type) and issubclass(found, RecipientType)):
         raise TypeError("it is not a subclass of massmail.recipient_types.RecipientType.")
     return found()
+
+
+@register("massmail")
+def check_conversations(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if isinstance(conf.conversations, str):
+        return [Error("MASSMAIL_CONVERSATIONS must be a list of dotted paths, not a text.", id="massmail.E010")]
+    found: list[CheckMessage] = []
+    seen: set[type] = set()
+    for path in conf.conversations:
+        try:
+            conversation_type = import_string(path)()
+            if not isinstance(conversation_type, conversations.ConversationType):
+                raise TypeError("it is not a subclass of massmail.conversations.ConversationType.")
+            model = conversation_type.model_class
+            _lead = conversation_type.lead_class
+        except (ImportError, TypeError, LookupError, ValueError, AttributeError) as error:
+            found.append(Error(f"MASSMAIL_CONVERSATIONS: {path!r} can't be used: {error}", id="massmail.E010"))
+            continue
+        if model in seen:
+            text = f"MASSMAIL_CONVERSATIONS names two types for {model._meta.label}."
+            found.append(Error(text, id="massmail.E010"))
+        seen.add(model)
+        found += [Error(f"{path}: {each}", id="massmail.E011") for each in conversations.problems(conversation_type)]
+    return found
 
 
 @register("massmail")

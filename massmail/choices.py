@@ -44,6 +44,7 @@ class Exclusion(models.TextChoices):
     SUPPRESSED = "suppressed", _("Address suppressed")
     NO_ADDRESS = "no_address", _("No email address")
     INVALID_ADDRESS = "invalid_address", _("Email address not valid")
+    NEEDS_SMTPUTF8 = "needs_smtputf8", _("Email address with letters that most servers do not take (SMTPUTF8)")
     DUPLICATE = "duplicate", _("Address already in this mailing")
     DELETED = "deleted", _("Recipient deleted")
     ADDRESS_CHANGED = "address_changed", _("Email address changed since the mailing was made")
@@ -87,12 +88,26 @@ class HoldReason(models.TextChoices):
     ACCOUNT_HELD = "account_held", _("The account is on hold")
     SECRET_LOST = "secret_lost", _("The account's password cannot be decrypted")
     NO_HEARTBEAT = "no_heartbeat", _("No worker or beat is alive")
+    NO_SCHEDULE = "no_schedule", _("The periodic task that sends is missing or switched off")
+    NO_WORKER = "no_worker", _("No worker is free")
     CLOSED = "closed", _("Outside working hours")
     QUOTA = "quota", _("Daily limit reached")
     GAP = "gap", _("Pause between two mails")
     BACK_OFF = "back_off", _("The last attempt failed")
     RETRY = "retry", _("Waits for its next attempt")
     BUSY = "busy", _("Sending now")
+
+
+class AccountTrouble(models.TextChoices):
+    """Why an account is on hold, as far as it decides what helps."""
+
+    LOGIN = "login", _("The login is refused")
+    CONNECTION = "connection", _("The provider's permission has ended")
+    ENCRYPTION = "encryption", _("The connection can't be made secure")
+    SERVER = "server", _("The server can't be used")
+    SENDER = "sender", _("The sender is not accepted")
+    LIMIT = "limit", _("The provider's sending limit is reached")
+    POLICY = "policy", _("Refused by policy")
 
 
 class Limit(models.TextChoices):
@@ -122,10 +137,34 @@ class Phase(models.TextChoices):
     QUIT = "quit", _("QUIT")
 
 
+class Obstacle(models.TextChoices):
+    """What on our side kept a conversation from going on: the server and the account's settings do not fit."""
+
+    NO_HOST = "no_host", _("No such server")
+    PRIVATE = "private", _("An address of a private network")
+    CLEAR_TEXT = "clear_text", _("A password without TLS")
+    NO_STARTTLS = "no_starttls", _("No STARTTLS")
+    CERTIFICATE = "certificate", _("Certificate not trusted")
+    NO_TLS = "no_tls", _("No TLS")
+    NO_LOGIN = "no_login", _("No login that both sides know")
+    NO_TOKEN = "no_token", _("No permission of the OAuth2 provider")
+
+
 class Security(models.TextChoices):
     NONE = "none", _("None")
     STARTTLS = "starttls", _("STARTTLS")
     SSL = "ssl", _("SSL/TLS")
+
+
+class TrialStep(models.TextChoices):
+    """What is tried of a server, in words for those who entered it."""
+
+    PERMISSION = "permission", _("Permission")
+    CONNECTION = "connection", _("Connection")
+    ENCRYPTION = "encryption", _("Encryption")
+    LOGIN = "login", _("Login")
+    LIMITS = "limits", _("Limits")
+    FOLDER = "folder", _("Inbox")
 
 
 class SignatureType(models.TextChoices):
@@ -162,6 +201,13 @@ class BounceReason(models.TextChoices):
     REFUSED = "refused", _("Refused")
 
 
+class Direction(models.TextChoices):
+    """Whether a mail of a conversation came to the manager or went out."""
+
+    IN = "in", _("Received")
+    OUT = "out", _("Sent")
+
+
 class Weekday(models.IntegerChoices):
     """ISO 8601 weekday numbers, as `date.isoweekday()` gives them."""
 
@@ -195,8 +241,10 @@ class AuditAction(models.TextChoices):
     ACCOUNT_RELEASED = "account_released", _("Account released")
     UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
     SUBSCRIBED = "subscribed", _("Subscribed again")
+    SUPPRESSED = "suppressed", _("Addresses suppressed")
     SUPPRESSION_LIFTED = "suppression_lifted", _("Suppression lifted")
     SKIPPED = "skipped", _("Recipient skipped")
+    NEW_VERSION = "new_version", _("New version of the message taken")
     ACCOUNT_COPIED = "account_copied", _("Account copied")
 
 
@@ -241,3 +289,34 @@ class MailDomain(models.TextChoices):
     NO_SERVER = "no_server", _("Has no mail server")
     NO_DOMAIN = "no_domain", _("Does not exist")
     UNKNOWN = "unknown", _("Not known: the DNS did not answer")
+
+
+class Level(models.TextChoices):
+    """What a remark about a message means: an error stops its mailings, a warning is for its author to weigh."""
+
+    ERROR = "error", _("Error")
+    WARNING = "warning", _("Warning")
+
+
+class Rule(models.TextChoices):
+    """What is looked at in a message before it is sent, beyond whether it can be sent at all."""
+
+    BROKEN_LINK = "broken_link", _("Link that leads nowhere")
+    RELATIVE_LINK = "relative_link", _("Address without its beginning")
+    INSECURE_LINK = "insecure_link", _("Address without encryption")
+    MISLEADING_LINK = "misleading_link", _("Link text that is another address")
+    HIDDEN_UNSUBSCRIBE = "hidden_unsubscribe", _("Unsubscribe link that cannot be seen")
+    NO_ALT = "no_alt", _("Image without a text")
+    NO_SIZE = "no_size", _("Image without its size")
+    EMBEDDED_IMAGE = "embedded_image", _("Image written into the HTML")
+    ACTIVE_CONTENT = "active_content", _("Content that mail programs remove")
+    CLIPPED = "clipped", _("HTML that Gmail cuts off")
+    TOO_LARGE = "too_large", _("Mail that servers refuse for its size")
+    NO_TEXT = "no_text", _("Plain text without words")
+    NO_PREHEADER = "no_preheader", _("No preheader")
+    EMPTY_SUBJECT = "empty_subject", _("Subject that may be empty")
+    LONG_SUBJECT = "long_subject", _("Long subject")
+    SHOUTING = "shouting", _("Shouting subject")
+    FOREIGN_SYNTAX = "foreign_syntax", _("Placeholder of another program")
+    DISGUISE = "disguise", _("Characters that disguise")
+    FAILING_BRANCH = "failing_branch", _("Condition that fails")

@@ -13,6 +13,8 @@ from django.conf import settings
 DEFAULTS: dict[str, Any] = {
     # Dotted paths of the host's RecipientType classes.
     "MASSMAIL_RECIPIENT_TYPES": (),
+    # Dotted paths of the host's ConversationType classes: its requests and deals.
+    "MASSMAIL_CONVERSATIONS": (),
     # Keys for the secrets at rest, newest first; every one of them still decrypts. None: derived from SECRET_KEY.
     "MASSMAIL_FIELD_KEYS": (),
     # Address of the unsubscribe links, without a slash at the end: workers have no request to ask.
@@ -39,6 +41,8 @@ DEFAULTS: dict[str, Any] = {
     "MASSMAIL_IMAP_TIMEOUT": 30,
     # Seconds after sending in which the unsubscribe page waits for a click: link scanners come by in the first minutes.
     "MASSMAIL_UNSUBSCRIBE_GRACE": 600,
+    # Requests a minute that one unsubscribe link answers; links leading nowhere that one visitor may try. 0: no limit.
+    "MASSMAIL_UNSUBSCRIBE_RATE": 60,
     # Dotted path of a form widget for the content of messages; empty: the app's own source editor.
     "MASSMAIL_BODY_WIDGET": "",
 }
@@ -48,6 +52,7 @@ class Conf:
     """Reads `settings.MASSMAIL_*` each time, so that tests and hosts may override them at any moment."""
 
     recipient_types: Sequence[str]
+    conversations: Sequence[str]
     field_keys: Sequence[str]
     public_url: str
     transport: str
@@ -61,6 +66,7 @@ class Conf:
     poll_seconds: float
     imap_timeout: float
     unsubscribe_grace: float
+    unsubscribe_rate: int
     body_widget: str
 
     def __getattr__(self, name: str) -> Any:

@@ -50,5 +50,9 @@ class TrialError(MassmailError):
     """A test mail can't be sent: not one's own account or address, or the account's day is used up."""
 
 
+class AnswerError(MassmailError):
+    """An answer was not sent."""
+
+
 class PictureError(MassmailError):
     """An uploaded file can't be used as a picture."""

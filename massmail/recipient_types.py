@@ -23,7 +23,9 @@ class RecipientType:
 
     `email`, `owner`, `company` and `language` are lookup paths from the model. `subscribed` names a boolean field of
     the model itself, which the app keeps in step when somebody unsubscribes. `variables` maps the names that
-    templates may use to a short explanation; `values` gives their plain values for one object.
+    templates may use to a short explanation; `values` gives their plain values for one object. `variable_paths` may
+    name, for some of them, the lookup path that `values` reads: those without a value are then found by the database,
+    and not by calling `values` for each of them.
 
     The page "Create mailing" searches in the text fields `search` and offers `filters`: whatever Django's
     `list_filter` takes, by default that of the model's own admin.
@@ -38,6 +40,7 @@ class RecipientType:
     search: ClassVar[Sequence[str]] = ()
     filters: ClassVar[Sequence[Any] | None] = None
     variables: ClassVar[Mapping[str, Any]] = {}
+    variable_paths: ClassVar[Mapping[str, str]] = {}
 
     @cached_property
     def model_class(self) -> type[models.Model]:
@@ -81,12 +84,14 @@ class RecipientType:
     def fetch(self, object_ids: Iterable[str]) -> dict[str, Any]:
         """Return the objects that still exist, by object id, in one query.
 
-        Each knows its owner's key as `mm_owner`, its text of addresses as `mm_email` and its flag as `mm_flag`.
+        Each knows its owner's key as `mm_owner`, its text of addresses as `mm_email`, its flag as `mm_flag` and the
+        code of its language, where it has one, as `mm_language`.
         """
         keys = [key for key in map(self.to_pk, object_ids) if key is not None]
         flag = F(self.subscribed) if self.subscribed else Value(True)
         objects = self.queryset().filter(pk__in=keys)
-        objects = objects.annotate(mm_owner=F(self.owner), mm_email=F(self.email), mm_flag=flag)
+        language = F(self.language) if self.language else Value(None, models.CharField())
+        objects = objects.annotate(mm_owner=F(self.owner), mm_email=F(self.email), mm_flag=flag, mm_language=language)
         return {self.to_object_id(obj.pk): obj for obj in objects}
 
 
@@ -144,6 +149,11 @@ def problems(recipient_type: RecipientType) -> list[str]:
         path = getattr(recipient_type, attribute)
         if path is not None and not _leads_somewhere(recipient_type.model_class, path):
             found.append(f"{attribute} = {path!r} is not a lookup path of {recipient_type.model} to one value.")
+    for name, path in recipient_type.variable_paths.items():
+        if name not in recipient_type.variables:
+            found.append(f"variable_paths: {name!r} is not among the variables.")
+        elif not _leads_somewhere(recipient_type.model_class, path):
+            found.append(f"variable_paths: {path!r} is not a lookup path of {recipient_type.model} to one value.")
     filters = [spec[0] if isinstance(spec, (tuple, list)) else spec for spec in recipient_type.filters or ()]
     for attribute, paths in (("search", recipient_type.search), ("filters", filters)):
         found += [

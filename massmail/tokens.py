@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -13,6 +15,30 @@ from massmail.conf import conf
 
 #: A token in the links of previews and test mails: known to everybody, it does nothing.
 NOBODY = "preview"
+#: Django 6 breaks a longer address in `List-Unsubscribe` into encoded words, which mail programs do not read.
+LONGEST_LINK = 77
+
+_LANGUAGE = r"[a-z]{2,3}(?:-[a-z0-9]{2,4})?"
+_NAME = re.compile(
+    rf"(?P<token>[A-Za-z0-9_-]{{1,32}})(?:\.(?P<position>[0-9]{{1,4}}))?(?:\.(?P<language>{_LANGUAGE}))?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkName:
+    """What a link says: whose it is, which of the addresses it is about, the language of its page ("" if unsaid)."""
+
+    token: str
+    position: int
+    language: str
+
+
+def parse_link_name(name: str) -> LinkName | None:
+    """Return what the part of a link behind the last but one slash says, or None if no link of ours looks like it."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    return LinkName(token=match["token"], position=int(match["position"] or 0), language=match["language"] or "")
 
 
 def new_token() -> str:
@@ -20,15 +46,19 @@ def new_token() -> str:
     return secrets.token_urlsafe(16)
 
 
-def unsubscribe_link(token: str, position: int = 0) -> str:
+def unsubscribe_link(token: str, position: int = 0, language: object = "") -> str:
     """Return the absolute https address that unsubscribes the address at `position` of the recipient with `token`.
 
-    The random token is stored, not signed: links outlive every key rotation, and stay within the 77 characters after
-    which Django 6 breaks a `List-Unsubscribe` header into encoded words.
+    The random token is stored, not signed: links outlive every key rotation, and stay within `LONGEST_LINK`. The link
+    itself names the language of its page ("de", "pt-BR"), where there is room: so the page needs not know the
+    recipient, who may be gone by then, and a token that leads nowhere gets the very same page.
     """
     before, after = _path(settings.ROOT_URLCONF, get_script_prefix())
-    name = f"{token}.{position}" if position else token
-    return f"{conf.public_url.rstrip('/')}{before}{quote(name)}{after}"
+    start, name = f"{conf.public_url.rstrip('/')}{before}", f"{token}.{position}" if position else token
+    code = str(language or "").replace("_", "-").lower()
+    if re.fullmatch(_LANGUAGE, code) and len(f"{start}{name}.{code}{after}") <= LONGEST_LINK:
+        name = f"{name}.{code}"
+    return f"{start}{quote(name)}{after}"
 
 
 @lru_cache(maxsize=4)

@@ -179,14 +179,14 @@ class Session(socketserver.StreamRequestHandler):
         return any(value.encode() in mail.data for value in re.findall(r'HEADER "?[\w-]+"? "?<?([^" >]+)', text))
 
     def do_fetch(self, args: bytes) -> None:
-        uid = int(args.split()[0])
+        uids = {int(uid) for uid in args.split()[0].split(b",")}
         limit = int(re.search(rb"<0\.(\d+)>", args)[1])
         for number, mail in enumerate(self.box.mails, 1):
-            if mail.uid == uid:
+            if mail.uid in uids:
                 when = mail.received_at.strftime(f"%d-{MONTHS[mail.received_at.month - 1]}-%Y %H:%M:%S %z")
                 part = mail.data[:limit]
                 self.say(
-                    f'* {number} FETCH (UID {uid} RFC822.SIZE {len(mail.data)} INTERNALDATE "{when}" '
+                    f'* {number} FETCH (UID {mail.uid} RFC822.SIZE {len(mail.data)} INTERNALDATE "{when}" '
                     f"BODY[]<0> {{{len(part)}}}\r\n".encode()
                     + part
                     + b")\r\n"

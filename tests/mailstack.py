@@ -39,9 +39,23 @@ default_internal_group = nogroup
 default_login_user = nobody
 mail_location = maildir:~/Maildir
 first_valid_uid = 1
+auth_mechanisms = plain login xoauth2 oauthbearer
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {home}/oauth2.conf
+}}
 passdb {{
   driver = static
+  mechanisms = plain login
   args = password=secret
+}}
+service auth {{
+  chroot =
+  inet_listener {{
+    address = 127.0.0.1
+    port = {auth}
+  }}
 }}
 userdb {{
   driver = static
@@ -79,6 +93,25 @@ service lmtp {{
     port = {lmtp}
   }}
 }}
+"""
+
+#: Dovecot asks the provider of a token whose it is.
+OAUTH2 = """\
+tokeninfo_url = {url}/tokeninfo?access_token=
+username_attribute = email
+"""
+
+#: Postfix takes mail from those who log in, after STARTTLS only; Dovecot says who may.
+SUBMISSION = """\
+127.0.0.1:{port} inet n - n - - smtpd
+  -o smtpd_tls_security_level=may
+  -o smtpd_tls_auth_only=yes
+  -o smtpd_tls_cert_file={certificate}
+  -o smtpd_tls_key_file={key}
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_sasl_type=dovecot
+  -o smtpd_sasl_path=inet:127.0.0.1:{auth}
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 """
 
 POSTFIX = """\
@@ -123,6 +156,8 @@ class Stack:
     home: Path
     certificate: Path
     smtp: int
+    submission: int
+    auth: int
     imaps: int
 
     def mailbox(self, user: str) -> imaplib.IMAP4_SSL:
@@ -145,8 +180,12 @@ class Stack:
 
 
 @contextlib.contextmanager
-def mail_stack() -> Iterator[Stack]:
-    """Run both servers with empty mailboxes; every user at example.test exists, with the password `secret`."""
+def mail_stack(*, milter: int | None = None, provider: str = "http://127.0.0.1:1") -> Iterator[Stack]:
+    """Run both servers with empty mailboxes; every user at example.test exists, with the password `secret`.
+
+    They also take the OAuth2 tokens of the `provider` at this address (`tests.oauth_server`).
+    Postfix shows its mail to the filter at the port `milter`, a signer say, if one is given.
+    """
     for program, package in (("dovecot", "dovecot-imapd dovecot-lmtpd"), ("postfix", "postfix")):
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             raise Unavailable(f"{program} is not installed (Debian: apt-get install {package})")
@@ -155,9 +194,20 @@ def mail_stack() -> Iterator[Stack]:
     with private_directory() as home:
         home.chmod(0o755)
         certificate = make_certificate(home, "127.0.0.1")
-        stack = Stack(home=home, certificate=certificate.chain, smtp=free_port(), imaps=free_port())
+        stack = Stack(
+            home=home,
+            certificate=certificate.chain,
+            smtp=free_port(),
+            submission=free_port(),
+            auth=free_port(),
+            imaps=free_port(),
+        )
         lmtp = free_port()
-        with _dovecot(stack, certificate.key, lmtp), _postfix(stack, lmtp):
+        (home / "oauth2.conf").write_text(OAUTH2.format(url=provider))
+        settings = POSTFIX.format(home=home / "postfix", lmtp=lmtp)
+        if milter is not None:
+            settings += f"smtpd_milters = inet:127.0.0.1:{milter}\n"
+        with _dovecot(stack, certificate.key, lmtp), _postfix(stack, settings, certificate.key):
             yield stack
 
 
@@ -170,7 +220,9 @@ def _dovecot(stack: Stack, key: Path, lmtp: int) -> Iterator[None]:
         file.chmod(0o644)
     config = stack.home / "dovecot.conf"
     config.write_text(
-        DOVECOT.format(home=stack.home, certificate=stack.certificate, key=key, imaps=stack.imaps, lmtp=lmtp)
+        DOVECOT.format(
+            home=stack.home, certificate=stack.certificate, key=key, imaps=stack.imaps, lmtp=lmtp, auth=stack.auth
+        )
     )
     version = subprocess.check_output(["/usr/sbin/dovecot", "--version"], text=True)
     if not version.startswith("2.3"):
@@ -182,17 +234,18 @@ def _dovecot(stack: Stack, key: Path, lmtp: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _postfix(stack: Stack, lmtp: int) -> Iterator[None]:
+def _postfix(stack: Stack, settings: str, key: Path) -> Iterator[None]:
     home = stack.home / "postfix"
     for name in ("etc", "queue", "data"):
         (home / name).mkdir(parents=True)
     shutil.chown(home / "data", "postfix")
-    (home / "etc" / "main.cf").write_text(POSTFIX.format(home=home, lmtp=lmtp))
+    (home / "etc" / "main.cf").write_text(settings)
     (home / "etc" / "answers").write_text(ANSWERS)
     # The services as they are shipped, without the chroot that is not there, and one more at our port.
+    submission = SUBMISSION.format(port=stack.submission, auth=stack.auth, certificate=stack.certificate, key=key)
     services = re.sub(r"(?m)^(smtp +inet.*)$", r"#\1", _services())
     services = re.sub(r"(?m)^([a-z]+ +(?:unix|inet) +[-yn]+ +[-yn]+ +)y( +)", r"\1n\2", services)
-    (home / "etc" / "master.cf").write_text(f"{services}\n127.0.0.1:{stack.smtp} inet n - n - - smtpd\n")
+    (home / "etc" / "master.cf").write_text(f"{services}\n127.0.0.1:{stack.smtp} inet n - n - - smtpd\n{submission}")
     for file in Path("/etc/postfix").glob("dynamicmaps.cf*"):
         _copy(file, home / "etc")
     for file in Path("/etc/postfix").glob("postfix-files*"):

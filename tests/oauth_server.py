@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from massmail.transport import oauth2
 
@@ -23,6 +23,8 @@ class OAuthServer:
     refresh_tokens: dict[str, str] = field(default_factory=dict)
     asked: list[dict[str, str]] = field(default_factory=list)
     down: bool = False
+    access_tokens: dict[str, str] = field(default_factory=dict)
+    mailbox: str = ""
     expires_in: int = 3600
     url: str = ""
 
@@ -51,7 +53,7 @@ class OAuthServer:
         if not good or form.get("client_secret") != "client-s3cret":
             return 400, {"error": "invalid_grant", "error_description": "Token has been expired or revoked."}
         rotated = f"refresh-{len(self.asked)}"
-        self.refresh_tokens[rotated] = mailbox
+        self.refresh_tokens[rotated] = self.access_tokens[f"access-{len(self.asked)}"] = mailbox
         claims = base64.urlsafe_b64encode(json.dumps({"email": mailbox}).encode()).decode().rstrip("=")
         return 200, {
             "access_token": f"access-{len(self.asked)}",
@@ -59,6 +61,12 @@ class OAuthServer:
             "expires_in": self.expires_in,
             "id_token": f"e30.{claims}.c2ln",
         }
+
+    def agreement(self, asked: dict[str, str]) -> str:
+        """Return the page on which the owner of `mailbox` agrees."""
+        self.codes["the-code"] = (self.mailbox, asked["code_challenge"])
+        answer = urlencode({"state": asked["state"], "code": "the-code"})
+        return f'<!doctype html><title>Acme ID</title><a href="{asked["redirect_uri"]}?{answer}">Allow</a>'
 
 
 @contextmanager
@@ -75,6 +83,19 @@ def serving() -> Iterator[OAuthServer]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            body, kind = "", "text/html"
+            if self.path.startswith("/authorize"):
+                body = state.agreement(asked)
+            elif mailbox := state.access_tokens.get(asked.get("access_token", "")):
+                body, kind = json.dumps({"email": mailbox}), "application/json"
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
 
         def log_message(self, *args: Any) -> None:
             pass

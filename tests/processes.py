@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.servers import eventually
+from tests.servers import die_with_parent, eventually
 
 #: Runs a management command and prints how much memory that took at most, in kilobytes. Linux only. What getrusage
 #: tells would include the parent's memory before exec.
@@ -26,14 +27,27 @@ CELERY = [sys.executable, "-m", "celery", "-A", "example_project"]
 
 
 class Process:
-    """A program with all its children."""
+    """A program with all its children, which ends with the test that runs it, however that ends."""
 
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
-                command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
             )
+
+    def children(self) -> list[int]:
+        """Return the ids of the program's own children, where the system tells."""
+        listed = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
+        with contextlib.suppress(OSError):
+            return [int(child) for child in listed.read_text().split()]
+        return []
 
     def kill(self) -> None:
         """End the program and its children as kill -9 does."""
@@ -57,11 +71,15 @@ def worker(
     return Process([*command, "--without-gossip", "--without-mingle", "--loglevel=WARNING"], env, log)
 
 
+def start_beat(env: Mapping[str, str], log: Path) -> Process:
+    """Start Celery beat with django-celery-beat's schedule."""
+    return Process([*CELERY, "beat", "--max-interval=1", "--pidfile=", "--loglevel=WARNING"], env, log)
+
+
 @contextlib.contextmanager
 def beat(env: Mapping[str, str], log: Path) -> Iterator[Process]:
     """Run Celery beat with django-celery-beat's schedule."""
-    command = [*CELERY, "beat", "--max-interval=1", "--pidfile=", "--loglevel=WARNING"]
-    process = Process(command, env, log)
+    process = start_beat(env, log)
     try:
         yield process
     finally:

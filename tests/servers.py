@@ -136,7 +136,7 @@ def running(
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=functools.partial(_die_with_parent, stop),
+            preexec_fn=functools.partial(die_with_parent, stop),
             **user,
         )
     try:
@@ -153,7 +153,7 @@ def running(
             server.wait()
 
 
-def _die_with_parent(stop: signal.Signals) -> None:
+def die_with_parent(stop: signal.Signals) -> None:
     """Have Linux end this process when its parent is gone: a killed test run leaves no server behind."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)

@@ -1,9 +1,9 @@
-"""The CRM in the admin. What there is about mailings comes from `MassmailAdminMixin`."""
+"""The CRM in the admin. What there is about mail comes from massmail's mixins."""
 
 from django.contrib import admin
 
 from example_project.crm.models import ClientType, Company, Contact, Country, Deal, Industry, Lead, Request, Tag
-from massmail.admin import MassmailAdminMixin
+from massmail.admin import MassmailAdminMixin, MassmailConversationMixin, MassmailRequestAdminMixin
 
 #: The mixin adds its columns at the end; named in `list_display` they stand where the host wants them.
 MAILINGS = ["massmail_vip", "massmail_subscribed", "massmail_last_mailing"]
@@ -60,7 +60,7 @@ class LeadAdmin(CustomerAdmin):
 
 
 @admin.register(Request)
-class RequestAdmin(admin.ModelAdmin):
+class RequestAdmin(MassmailRequestAdminMixin, admin.ModelAdmin):
     list_display = ["ticket", "subject", "contact", "lead", "owner", "creation_date"]
     list_display_links = ["ticket", "subject"]
     list_filter = ["owner", "creation_date"]
@@ -70,7 +70,7 @@ class RequestAdmin(admin.ModelAdmin):
 
 
 @admin.register(Deal)
-class DealAdmin(admin.ModelAdmin):
+class DealAdmin(MassmailConversationMixin, admin.ModelAdmin):
     list_display = ["ticket", "name", "contact", "amount", "active", "owner", "creation_date"]
     list_display_links = ["ticket", "name"]
     list_filter = ["active", "owner", "creation_date"]

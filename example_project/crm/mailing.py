@@ -1,6 +1,9 @@
-"""How the CRM's records become recipients of newsletters."""
+"""How the CRM's records become recipients of newsletters, and how answers become requests."""
 
-from example_project.crm.models import Company, Contact, Lead
+from django.utils import timezone
+
+from example_project.crm.models import Company, Contact, Lead, Request
+from massmail.conversations import ConversationType
 from massmail.recipient_types import RecipientType
 
 
@@ -19,6 +22,13 @@ class ContactRecipients(RecipientType):
         "title": "Title or position",
         "company": "Company's name",
         "country": "Country",
+    }
+    variable_paths = {
+        "first_name": "first_name",
+        "last_name": "last_name",
+        "title": "title",
+        "company": "company__full_name",
+        "country": "country__name",
     }
 
     def queryset(self):
@@ -82,3 +92,39 @@ class LeadRecipients(RecipientType):
             "company": lead.company_name,
             "country": lead.country.name if lead.country else "",
         }
+
+
+class RequestConversations(ConversationType):
+    model = "crm.Request"
+    people = ["crm.Contact", "crm.Lead"]
+    lead = "crm.Lead"
+
+    def create(self, incoming):
+        person = incoming.person
+        return Request.objects.create(
+            ticket=incoming.ticket,
+            subject=incoming.subject[:250],
+            text=incoming.text,
+            owner=incoming.owner,
+            contact=person if isinstance(person, Contact) else None,
+            lead=person if isinstance(person, Lead) else None,
+            creation_date=timezone.localdate(incoming.received_at),
+        )
+
+    def create_lead(self, incoming):
+        first, _, last = incoming.name.rpartition(" ")
+        return Lead.objects.create(
+            first_name=first[:100],
+            last_name=last[:100],
+            email=incoming.address,
+            owner=incoming.owner,
+            source="Email",
+            # Nobody who wrote to us has asked for newsletters by that.
+            massmail=False,
+            creation_date=timezone.localdate(incoming.received_at),
+        )
+
+
+class DealConversations(ConversationType):
+    model = "crm.Deal"
+    continues = "request"

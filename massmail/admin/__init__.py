@@ -7,12 +7,15 @@ from django.contrib.admin import AdminSite
 
 from massmail.admin.accounts import EmailAccountAdmin
 from massmail.admin.actions import MassmailAdminMixin
+from massmail.admin.correspondence import MassmailConversationMixin
 from massmail.admin.images import ImageAdmin
 from massmail.admin.mailings import MailingAdmin
 from massmail.admin.messages import MessageAdmin
-from massmail.admin.recipients import DeliveryAdmin, LeftOutAdmin, SuppressionAdmin
+from massmail.admin.recipients import DeliveryAdmin, LeftOutAdmin
+from massmail.admin.request_import import MassmailRequestAdminMixin
 from massmail.admin.settings import MassmailSettingsAdmin
 from massmail.admin.signatures import SignatureAdmin
+from massmail.admin.suppressions import SuppressionAdmin
 from massmail.models import (
     Delivery,
     EmailAccount,
@@ -25,7 +28,7 @@ from massmail.models import (
     Suppression,
 )
 
-__all__ = ["MassmailAdminMixin", "register"]
+__all__ = ["MassmailAdminMixin", "MassmailConversationMixin", "MassmailRequestAdminMixin", "register"]
 
 PAGES = {
     Mailing: MailingAdmin,

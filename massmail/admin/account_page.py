@@ -15,10 +15,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from massmail import connecting
 from massmail.admin.host_filters import AccountFilter
-from massmail.admin.places import link_to, page_url
+from massmail.admin.notices import notice_of
+from massmail.admin.places import page_url
 from massmail.admin.timeline import NOT_SENT, Series, Timeline, daily
 from massmail.choices import HoldReason
+from massmail.connecting.advice import preset_of_account
 from massmail.engine.holds import daily_limit, explain_many
 from massmail.engine.window import local_day
 from massmail.inbound import mailboxes
@@ -29,6 +32,14 @@ from massmail.recipient_types import find_type
 DAYS = 14
 #: Colours of the drawing, by the names that the style sheet has for them.
 SENT, BOUNCED, COMPLAINED = "1", "3", "4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A provider that an account may be connected with by OAuth2; `url` takes a POST."""
+
+    label: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,23 +85,29 @@ def count_recipients(accounts: Iterable[Any]) -> None:
 def page_context(request: HttpRequest, site: AdminSite, account: Any, *, changeable: bool) -> dict[str, Any]:
     """Return what the template of the account's page shows; `changeable` is whether the user may press its buttons."""
     describe([account])
+    provider = connecting.find_provider(account.oauth_provider)
     release = changeable and account.hold_reason
     return {
         "account": account,
-        "hold_url": _remedy_url(request, site, account),
+        "notice": notice_of(request, site, account.hold, here=account) if account.hold else None,
         "followers": followers(request, site, account),
         "history": history(account),
         "release_url": page_url(site, EmailAccount, "release", account.pk) if release else "",
+        "connected_with": provider.label if provider else account.oauth_provider,
+        "connections": connections(site, account) if changeable else [],
+        "disconnect_url": page_url(site, EmailAccount, "disconnect", account.pk) if changeable else "",
     }
 
 
-def _remedy_url(request: HttpRequest, site: AdminSite, account: Any) -> str:
-    """Return where the account's hold can be ended; on its own page that is the form."""
-    if account.hold is None or account.hold.about is None:
-        return ""
-    if account.hold.about == account:
-        return "#emailaccount_form"
-    return link_to(request, site, account.hold.about)
+def connections(site: AdminSite, account: EmailAccount) -> list[Connection]:
+    """Return the providers that give `account` tokens: its own one, or all where nobody knows whose it is."""
+    preset = preset_of_account(account)
+    found = connecting.providers()
+    own = [each for each in found if each.name == (account.oauth_provider or (preset.oauth if preset else ""))]
+    return [
+        Connection(label=each.label, url=page_url(site, EmailAccount, "connect", account.pk, each.name))
+        for each in own or found
+    ]
 
 
 def history(account: EmailAccount) -> Timeline | None:

@@ -19,16 +19,25 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
+from massmail.admin.account_connecting import ConnectingMixin
 from massmail.admin.account_copies import CopyForm, copy_account
 from massmail.admin.account_page import count_recipients, describe, page_context
+from massmail.admin.account_servers import distrusted
 from massmail.admin.deleting import accounts_with_history
 from massmail.admin.forms import EmailAccountForm
 from massmail.admin.oauth import OAuthMixin
 from massmail.admin.owned import VIEW_ALL, OwnedModelAdmin
 from massmail.admin.places import change_url, page_url
+from massmail.choices import AccountTrouble
 from massmail.inbound import mailboxes
 from massmail.models import EmailAccount
 from massmail.outcomes import release_account
+
+#: Trouble that is over, as far as anybody can tell, when the fields below have been entered anew.
+MENDED_HERE = frozenset({AccountTrouble.LOGIN, AccountTrouble.ENCRYPTION, AccountTrouble.SERVER})
+LOGIN_FIELDS = frozenset(
+    {"smtp_host", "smtp_port", "smtp_security", "smtp_username", "new_smtp_password", "trust_servers"}
+)
 
 
 class EmailAccountChangeList(ChangeList):
@@ -64,20 +73,21 @@ def recipients(account: Any) -> str:
     return render_to_string("massmail/admin/account_recipients.html", {"account": account})
 
 
-class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
+class EmailAccountAdmin(OAuthMixin, ConnectingMixin, OwnedModelAdmin):
     form = EmailAccountForm
     list_display = [account_name, state, today, recipients]
     list_filter = ["main", "massmail"]
     list_select_related = ["owner"]
     search_fields = ["name", "from_email"]
     fieldsets = [
-        (None, {"fields": ["name", "from_email", "from_name", "reply_to"]}),
+        (None, {"fields": ["from_email", "provider", "filled_in", "name", "from_name", "reply_to"]}),
         (gettext_lazy("Mailing"), {"fields": ["massmail", "main", "emails_per_day", "paced", "lanes"]}),
         (
             gettext_lazy("Outgoing mail (SMTP)"),
             {
                 "fields": [
                     ("smtp_host", "smtp_port", "smtp_security"),
+                    "trust_servers",
                     "smtp_username",
                     "new_smtp_password",
                     "remove_smtp_password",
@@ -94,7 +104,6 @@ class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
                     "new_imap_password",
                     "remove_imap_password",
                 ],
-                "classes": ["collapse"],
             },
         ),
     ]
@@ -112,10 +121,21 @@ class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave out what can't be done: removing a password that is not there, entering one without the right to."""
         hidden = {f"remove_{name}" for name in self.form.secrets if obj is None or not has_secret(obj, name)}
+        if not (request.user.is_superuser and obj is not None and distrusted(obj)):
+            hidden.add("trust_servers")
         if obj is not None and not self.has_change_permission(request, obj):
+            hidden |= {"provider", "filled_in"}
             hidden |= {f"{verb}_{name}" for verb in ("new", "remove") for name in self.form.secrets}
+        closed = ["collapse"] if obj is not None and not obj.imap_host else []
         return [
-            (title, {**options, "fields": [name for name in options["fields"] if name not in hidden]})
+            (
+                title,
+                {
+                    **options,
+                    "fields": [name for name in options["fields"] if name not in hidden],
+                    "classes": closed if "do_import" in options["fields"] else [],
+                },
+            )
             for title, options in super().get_fieldsets(request, obj)
         ]
 
@@ -124,7 +144,12 @@ class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
         return super().changeform_view(request, *args, **kwargs)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        if obj := kwargs.get("obj"):
+        obj = kwargs.get("obj")
+        allowed = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+        if allowed:
+            page, keys = ("test", [obj.pk]) if obj else ("test_new", [])
+            context["test_url"] = page_url(self.admin_site, EmailAccount, page, *keys)
+        if obj:
             changeable = self.has_change_permission(request, obj)
             context |= page_context(request, self.admin_site, obj, changeable=changeable)
             if changeable and self.has_add_permission(request):
@@ -135,6 +160,8 @@ class EmailAccountAdmin(OAuthMixin, OwnedModelAdmin):
         """Save, and try the mailbox again: what kept its mail from being read may be mended."""
         super().save_model(request, obj, form, change)
         mailboxes.try_again(obj)
+        if change and obj.hold_trouble in MENDED_HERE and LOGIN_FIELDS & set(form.changed_data):
+            release_account(obj, by=request.user)
 
     def get_urls(self) -> list[Any]:
         release, copy = self.admin_site.admin_view(self.release_view), self.admin_site.admin_view(self.copy_view)

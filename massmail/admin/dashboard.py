@@ -10,18 +10,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.admin import AdminSite
-from django.contrib.admin.sites import all_sites
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from massmail.admin.mailing_page import Notice, kind_of
-from massmail.admin.places import change_url, link_to, page_url
+from massmail.admin.machine import Machine, machine
+from massmail.admin.mailing_page import kind_of
+from massmail.admin.notices import Notice, notice_of, without_repeating
+from massmail.admin.places import change_url, page_url, site_of
 from massmail.admin.standing import Standing, grouped, standings
 from massmail.choices import DeliveryStatus, MailingStatus
-from massmail.engine.holds import Hold, deployment_hold, life_hold
+from massmail.engine.holds import deployment_hold, life_hold
 from massmail.engine.holds.accounts import standing_hold
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings, Tally
 
@@ -62,16 +63,11 @@ class Dashboard:
     accounts_url: str
     list_url: str
     progress_url: str
+    machine: Machine | None = None
 
     @property
     def empty(self) -> bool:
         return not (self.running or self.tasks or self.troubles)
-
-
-def site_of(request: HttpRequest) -> AdminSite | None:
-    """Return the admin site that serves `request`, a host's own or Django's."""
-    name = getattr(request, "current_app", "")
-    return next((site for site in all_sites if site.name == name), None)
 
 
 def dashboard(request: HttpRequest) -> Dashboard | None:
@@ -88,11 +84,12 @@ def dashboard(request: HttpRequest) -> Dashboard | None:
         running=_running(request, site, active[:SHOWN], now),
         more=len(active) > SHOWN,
         tasks=_tasks(request, site, mailings),
-        troubles=[*_machine(request, site, now), *accounts[:SHOWN]],
+        troubles=without_repeating([*_of_everybody(request, site, now), *accounts[:SHOWN]]),
         more_accounts=max(0, len(accounts) - SHOWN),
         accounts_url=page_url(site, EmailAccount, "changelist") if accounts else "",
         list_url=page_url(site, Mailing, "changelist"),
         progress_url=page_url(site, Mailing, "progress"),
+        machine=machine(request, site, now=now),
     )
 
 
@@ -152,14 +149,10 @@ def _drafts(request: HttpRequest, mailings: QuerySet[Mailing]) -> Iterator[tuple
         yield mailing, text, ""
 
 
-def _notice(request: HttpRequest, site: AdminSite, hold: Hold) -> Notice:
-    return Notice(text=hold.detail, remedy=hold.remedy, url=link_to(request, site, hold.about))
-
-
-def _machine(request: HttpRequest, site: AdminSite, now: dt.datetime) -> list[Notice]:
+def _of_everybody(request: HttpRequest, site: AdminSite, now: dt.datetime) -> list[Notice]:
     """Return what keeps everybody's mail from leaving."""
     holds = [deployment_hold(MassmailSettings.load()), life_hold(now)]
-    return [_notice(request, site, hold) for hold in holds if hold]
+    return [notice_of(request, site, hold) for hold in holds if hold]
 
 
 def _accounts(request: HttpRequest, site: AdminSite, now: dt.datetime) -> list[Notice]:
@@ -168,5 +161,8 @@ def _accounts(request: HttpRequest, site: AdminSite, now: dt.datetime) -> list[N
     if model_admin is None or not model_admin.has_view_permission(request):
         return []
     accounts = model_admin.get_queryset(request).filter(massmail=True).select_related("owner").order_by("name")
-    holds = [standing_hold(account, now=now, inactive=not account.owner.is_active) for account in accounts]
-    return [_notice(request, site, hold) for hold in holds if hold]
+    holds = [
+        standing_hold(account, now=now, inactive=None if account.owner.is_active else account.owner)
+        for account in accounts
+    ]
+    return [notice_of(request, site, hold) for hold in holds if hold]

@@ -21,15 +21,15 @@ from django.utils.translation import gettext as _
 
 from massmail.admin import previews
 from massmail.admin.images import thumbnail_url
-from massmail.admin.message_forms import in_words, known_variables
+from massmail.admin.message_forms import in_words, known_variables, remark_in_words
 from massmail.admin.owned import OwnedModelAdmin
 from massmail.admin.people import Chosen, find_people, find_person
 from massmail.admin.places import add_url, page_url
-from massmail.composing import check, preheader_line, variables_used
+from massmail.composing import Remark, check, lint, preheader_line, variables_used
 from massmail.composing.images import image_tag
 from massmail.composing.templates import UNSUBSCRIBE
 from massmail.exceptions import CompositionError
-from massmail.models import Image, Message
+from massmail.models import EmailAccount, Image, Message
 from massmail.recipient_types import recipient_types
 
 #: Images that are offered beside the source; the library has the others.
@@ -96,6 +96,11 @@ class EditorAdmin(OwnedModelAdmin):
         """Return what is wrong with `message`, at the form's own fields."""
         return check(message, variables=known_variables())
 
+    def remarks(self, message: Message) -> list[Remark]:
+        """Return what could be better in `message`, at the form's own fields."""
+        senders = EmailAccount.objects.filter(owner=message.owner_id, massmail=True)
+        return lint(message, from_names=senders.values_list("from_name", flat=True))
+
     # Addresses ------------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
@@ -153,14 +158,27 @@ class EditorAdmin(OwnedModelAdmin):
 
     def _facts(self, message: Message, chosen: Chosen | None) -> dict[str, Any]:
         """Return the inbox line and the text part as `chosen` reads them, and all that is wrong with `message`."""
-        problems = [
-            {"field": error.field, "line": error.line, "column": error.column, "text": in_words(error)}
-            for error in self.problems(message)
-        ]
+        said = self.said(message)
         try:
-            return {"problems": problems, "notes": missing(message, chosen), **inbox_facts(message, chosen)}
+            return {**said, "notes": missing(message, chosen), **inbox_facts(message, chosen)}
         except CompositionError:
-            return {"problems": problems, "notes": []}
+            return {**said, "notes": []}
+
+    def said(self, message: Message) -> dict[str, list[dict[str, Any]]]:
+        """Return all errors of `message`, and the remarks about it: none where a line has an error already."""
+        errors = self.problems(message)
+        lines = {(error.field, error.line) for error in errors if error.line}
+        return {
+            "problems": [
+                {"field": error.field, "line": error.line, "column": error.column, "text": in_words(error)}
+                for error in errors
+            ],
+            "remarks": [
+                {"field": each.field, "line": each.line, "text": remark_in_words(each), "warns": not each.stops}
+                for each in self.remarks(message)
+                if (each.field, each.line) not in lines
+            ],
+        }
 
     # The page -------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from massmail.admin.places import link_to
+from massmail.admin.notices import notice_of
 from massmail.choices import MailingStatus
 from massmail.engine import outlook
 from massmail.engine.outlook import Chance, Outlook
@@ -173,7 +173,7 @@ def _waits(request: HttpRequest, site: AdminSite, mailing: Mailing, found: Outlo
             text=ngettext("%(count)s recipient waits. %(why)s", "%(count)s recipients wait. %(why)s", each.count)
             % {"count": each.count, "why": each.hold.detail or each.hold.reason.label},
             remedy=each.hold.remedy,
-            url=link_to(request, site, each.hold.about),
+            url=notice_of(request, site, each.hold, here=mailing).url,
         )
         for each in outlook.waiting(mailing, found.waiting, now=now)
         # What keeps all of a draft back stands above the button already.

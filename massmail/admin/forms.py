@@ -10,12 +10,17 @@ from django import forms
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
+from django.forms import Script
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
+from massmail.admin.account_servers import SERVERS, private_address, trusted
+from massmail.admin.providers import provider_choices
 from massmail.audience import parse_address
 from massmail.choices import Weekday
+from massmail.connecting import find_provider
+from massmail.connecting.presets import Preset, preset, preset_of_server
 from massmail.models import EmailAccount, Suppression
 
 #: Controls, line ends and what turns the direction of writing would forge headers or deceive readers.
@@ -82,9 +87,46 @@ class MailingForm(OwnedForm):
             date.attrs["aria-label"], time.attrs["aria-label"] = _("Start at: date"), _("Start at: time")
 
 
-class EmailAccountForm(OwnedForm):
-    """Passwords go in and never come out: an empty field keeps what is stored."""
+class ProviderSelect(forms.Select):
+    """The choice of a provider with the button that fills in its servers, and what has to be switched on there."""
 
+    template_name = "massmail/admin/provider_choice.html"
+    fill_url = ""
+    shown: Preset | None = None
+
+    def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        context["widget"]["fill_url"] = self.fill_url
+        shown = preset(value or "") or self.shown
+        return context | {"preset": shown, "provider": find_provider(shown.oauth) if shown and shown.oauth else None}
+
+
+class EmailAccountForm(OwnedForm):
+    """Passwords go in and never come out: an empty field keeps what is stored.
+
+    The admin fills in `fill_url`, the address that proposes servers.
+    """
+
+    class Media:
+        js = (Script("massmail/account.js", defer=True),)
+
+    fill_url = ""
+
+    provider = forms.ChoiceField(
+        label=gettext_lazy("Provider"),
+        required=False,
+        choices=provider_choices,
+        widget=ProviderSelect,
+        help_text=gettext_lazy("“Fill in” proposes servers, ports and limits below. You can change all of them."),
+    )
+    filled_in = forms.CharField(required=False, widget=forms.HiddenInput(attrs={"autocomplete": "off"}))
+    trust_servers = forms.BooleanField(
+        label=gettext_lazy("Servers may be in the private network"),
+        required=False,
+        help_text=gettext_lazy(
+            "Tick this for servers of your own that somebody else entered. You trust what you enter."
+        ),
+    )
     new_smtp_password = forms.CharField(
         label=gettext_lazy("SMTP password"),
         required=False,
@@ -110,6 +152,9 @@ class EmailAccountForm(OwnedForm):
         for name in self.secrets:
             if f"new_{name}" in self.fields:
                 self.fields[f"new_{name}"].help_text = self._explain(name)
+        if "provider" in self.fields:
+            widget = self.fields["provider"].widget
+            widget.fill_url, widget.shown = self.fill_url, preset_of_server(self.instance.smtp_host)
 
     def _explain(self, name: str) -> str:
         if self.instance.pk is None:
@@ -126,6 +171,8 @@ class EmailAccountForm(OwnedForm):
         for name in self.secrets:
             if cleaned.get(f"new_{name}") and cleaned.get(f"remove_{name}"):
                 self.add_error(f"remove_{name}", _("Either enter a new password or remove the old one."))
+        if not self.user.is_superuser:
+            self._refuse_private_addresses(cleaned)
         if cleaned.get("main") and self.owner is not None:
             others = EmailAccount.objects.filter(owner=self.owner, main=True).exclude(pk=self.instance.pk)
             if other := others.only("name").first():
@@ -136,9 +183,20 @@ class EmailAccountForm(OwnedForm):
                 )
         return cleaned
 
+    def _refuse_private_addresses(self, cleaned: dict[str, Any]) -> None:
+        for host, port in SERVERS:
+            if not {host, port}.isdisjoint(self.changed_data) and cleaned.get(host):
+                why = private_address(self.instance, cleaned[host], cleaned.get(port))
+                if why:
+                    self.add_error(host, why)
+
     @sensitive_variables()
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
+        if self.user.is_superuser:
+            everything = self.instance.pk is None or self.cleaned_data.get("trust_servers")
+            entered = [name for pair in SERVERS for name in pair] if everything else self.changed_data
+            self.instance.trusted_servers = trusted(self.instance, entered=entered)
         for name in self.secrets:
             if new := self.cleaned_data.get(f"new_{name}"):
                 setattr(self.instance, name, new)
@@ -155,13 +213,14 @@ class EmailAccountForm(OwnedForm):
             for name in self.secrets
             if self.cleaned_data.get(f"new_{name}") or self.cleaned_data.get(f"remove_{name}")
         ]
-        return [*super().written_fields(), *touched]
+        trust = ["trusted_servers"] if self.user.is_superuser else []
+        return [*super().written_fields(), *touched, *trust]
 
 
 class SuppressionForm(forms.ModelForm):
     class Meta:
         model = Suppression
-        fields = ["address", "source"]
+        fields = ["address", "reason", "source"]
         widgets = {"source": AdminTextareaWidget(attrs={"rows": 2})}
 
     def clean_address(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,19 +12,24 @@ from django.contrib.admin import AdminSite
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from massmail.admin import previews
 from massmail.admin.accounts import describe
 from massmail.admin.forecasts import forecast_view
+from massmail.admin.notices import Notice, notice_of, without_repeating
 from massmail.admin.operations import possible
 from massmail.admin.places import link_to, page_url
 from massmail.admin.recipient_choice import chosen_recipient, recipient_text
 from massmail.admin.recipient_lists import AFTERWARDS
 from massmail.admin.standing import Standing, standings
 from massmail.admin.timeline import DayCount, Timeline, timeline
-from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
+from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus
+from massmail.composing import lint
 from massmail.engine import lifecycle
+from massmail.engine.blanks import Blank, Blanks
 from massmail.engine.holds import Hold
 from massmail.exceptions import CompositionError
 from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, Returns, Tally
@@ -34,15 +39,6 @@ LOG_LENGTH = 50
 SELDOM = ("auto_replied_at", "complained_at")
 
 UNDER_WAY = (MailingStatus.DRAFT, MailingStatus.ACTIVE, MailingStatus.PAUSED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something that keeps mail from leaving, with what to do and the page to do it on."""
-
-    text: str
-    remedy: str
-    url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +91,7 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dic
         "ended": mailing.status not in UNDER_WAY,
         "obstacles": _notices(request, site, mailing, obstacles),
         "delays": _notices(request, site, mailing, delays),
+        "cautions": _cautions(request, site, mailing) if draft and mailing.message else [],
         "hold": _running_hold(request, site, mailing, standing),
         "operations": possible(mailing, request, site),
         "forecast": forecast_view(request, site, mailing, now=now),
@@ -105,32 +102,43 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dic
         "later": [] if draft else _later(site, mailing),
         "left_out": _left_out(site, mailing),
         **_sending(request, site, mailing),
-        "log": mailing.audit.select_related("by")[:LOG_LENGTH],
+        "log": mailing.audit.exclude(action=AuditAction.UNSUBSCRIBED).select_related("by")[:LOG_LENGTH],
         "progress_url": page_url(site, Mailing, "progress"),
         **_preview(request, site, mailing),
     }
 
 
-def _notice(request: HttpRequest, site: AdminSite, mailing: Mailing, hold: Hold) -> Notice:
-    url = "#mailing_form" if hold.about == mailing else link_to(request, site, hold.about)
-    return Notice(text=hold.detail or str(hold.reason.label), remedy=hold.remedy, url=url)
-
-
 def _notices(request: HttpRequest, site: AdminSite, mailing: Mailing, holds: Iterable[Hold]) -> list[Notice]:
-    """Return the notices of `holds`; a remedy that helps against several of them stands at the first."""
-    told: set[str] = set()
-    notices = []
-    for hold in holds:
-        notice = _notice(request, site, mailing, hold)
-        notices.append(replace(notice, remedy="") if notice.remedy in told else notice)
-        told.add(notice.remedy)
-    return notices
+    return without_repeating(notice_of(request, site, hold, here=mailing) for hold in holds)
+
+
+def _cautions(request: HttpRequest, site: AdminSite, mailing: Mailing) -> list[Notice]:
+    """Return what should be better before the mailing starts, and does not forbid it."""
+    assert mailing.message is not None  # noqa: S101  the caller sees to it
+    senders = EmailAccount.objects.filter(owner=mailing.owner_id, massmail=True)
+    remarks = lint(mailing.message, from_names=senders.values_list("from_name", flat=True))
+    url = link_to(request, site, mailing.message)
+    found = [Notice(text=each.text, remedy=each.remedy, url=url) for each in remarks if not each.stops]
+    return [*(_blank(site, mailing, blank) for blank in Blanks(mailing).found()), *found]
+
+
+def _blank(site: AdminSite, mailing: Mailing, blank: Blank) -> Notice:
+    """Return how many recipients lack a variable, with their list."""
+    counts = {"count": localize(blank.count), "label": blank.label, "among": localize(blank.among)}
+    text = ngettext(
+        "%(count)s recipient without “%(label)s”, which the message needs.",
+        "%(count)s recipients without “%(label)s”, which the message needs.",
+        blank.count,
+    )
+    if not blank.is_all:
+        text = _("%(count)s of the first %(among)s recipients are without “%(label)s”, which the message needs.")
+    return Notice(text=text % counts, remedy=_("Show them"), url=_list_url(site, Delivery, mailing, lacking=blank.name))
 
 
 def _running_hold(request: HttpRequest, site: AdminSite, mailing: Mailing, standing: Standing) -> Notice | None:
     if standing.hold is None or not standing.reason:
         return None
-    return _notice(request, site, mailing, standing.hold)
+    return notice_of(request, site, standing.hold, here=mailing)
 
 
 def _list_url(site: AdminSite, model: Any, mailing: Mailing, **filters: str) -> str:

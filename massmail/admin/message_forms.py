@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from massmail.admin.forms import OwnedForm
-from massmail.composing import check, check_signature
+from massmail.composing import Remark, check, check_signature
 from massmail.composing.pictures import MAX_UPLOAD, Picture, read_picture
 from massmail.composing.preparing import MAX_FILES
 from massmail.conf import conf
@@ -50,6 +50,12 @@ def in_words(error: CompositionError) -> str:
     if error.column is None:
         return _("Line %(line)d: %(error)s") % place
     return _("Line %(line)d, column %(column)d: %(error)s") % place
+
+
+def remark_in_words(remark: Remark) -> str:
+    """Return the text of a remark with its place and what to do."""
+    words = f"{remark.text} {remark.remedy}"
+    return words if remark.line is None else _("Line %(line)d: %(error)s") % {"line": remark.line, "error": words}
 
 
 class SourceWidget(AdminTextareaWidget):

@@ -9,18 +9,20 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from massmail.admin.copying import copy_message
 from massmail.admin.editor import EditorAdmin, owned_or_none, values_for
 from massmail.admin.images import remove_file
-from massmail.admin.message_forms import AttachmentForm, MessageForm, in_words, known_variables
+from massmail.admin.message_forms import AttachmentForm, MessageForm
 from massmail.admin.people import find_person
 from massmail.admin.places import change_url, page_url
 from massmail.admin.trials import Letter, TestMailMixin
-from massmail.composing import check, prepare
+from massmail.composing import prepare
 from massmail.composing.starters import STARTERS, starter
+from massmail.engine import lifecycle
 from massmail.models import Attachment, Mailing, Message, Signature
 
 #: Mailings that are named on the page of their message.
@@ -88,12 +90,31 @@ class MessageAdmin(TestMailMixin, EditorAdmin):
         if self.has_add_permission(request):
             context["copy_url"] = page_url(self.admin_site, Message, "copy", obj.pk)
         if request.method == "GET":
-            context["problems"] = [in_words(error) for error in check(obj, variables=known_variables())]
+            context |= self.said(obj)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _uses(self, message: Message) -> list[tuple[Mailing, str]]:
         mailings = Mailing.objects.filter(message=message).order_by("-pk")[:USES_SHOWN]
         return [(mailing, page_url(self.admin_site, Mailing, "change", mailing.pk)) for mailing in mailings]
+
+    def response_change(self, request: HttpRequest, obj: Message) -> HttpResponse:
+        """Say which mailings under way go on with what the message was before."""
+        behind = lifecycle.behind(obj)
+        if behind:
+            links = format_html_join(
+                ", ",
+                '<a href="{}">{}</a>',
+                ((change_url(self.admin_site, each), each) for each in behind[:USES_SHOWN]),
+            )
+            text = ngettext(
+                "%(count)d mailing under way goes on with the version it was started with. "
+                "To give the new one to those not served yet, choose “Take the new version” there: {}",
+                "%(count)d mailings under way go on with the version they were started with. "
+                "To give the new one to those not served yet, choose “Take the new version” there: {}",
+                len(behind),
+            )
+            self.message_user(request, format_html(text % {"count": len(behind)}, links), messages.WARNING)
+        return super().response_change(request, obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """Write the attachments, and remove the files that no row has any more."""

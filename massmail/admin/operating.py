@@ -43,6 +43,7 @@ _MOVES: dict[str, Callable[..., Mailing]] = {
     "pause": lifecycle.pause,
     "resume": lifecycle.resume,
     "cancel": lifecycle.cancel,
+    "new-version": lifecycle.take_new_version,
 }
 _MAKERS: dict[str, Callable[..., Creation]] = {
     "retry": operations.retry_failed,
@@ -52,7 +53,7 @@ _MAKERS: dict[str, Callable[..., Creation]] = {
 _FORMS: dict[str, type[Form]] = {"schedule": ScheduleForm, "exclude": ExcludeForm}
 #: What can be asked for under the address of a mailing, and what has a page there that asks first.
 NAMES = (*_MOVES, *_MAKERS, *_FORMS)
-ASKING = (*_FORMS, "cancel")
+ASKING = (*_FORMS, "cancel", "new-version")
 
 
 class OperationsMixin(Base):
@@ -256,6 +257,9 @@ def _done(name: str, mailing: Mailing) -> str:
         "pause": _("The mailing “%(mailing)s” is paused."),
         "resume": _("The mailing “%(mailing)s” goes on."),
         "cancel": _("The mailing “%(mailing)s” is cancelled."),
+        "new-version": _(
+            "The mailing “%(mailing)s” is paused, with the new version. Look at the preview, then resume it."
+        ),
         "schedule": _("The start of the mailing “%(mailing)s” is changed."),
     }
     text = texts[name] % {"mailing": mailing}

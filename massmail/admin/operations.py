@@ -57,6 +57,7 @@ def operations_for(mailing: Mailing, request: HttpRequest, site: AdminSite) -> l
     facts = _Facts(mailing, now=timezone.now())
     return [
         *facts.moves(site),
+        facts.new_version(site),
         *(facts.making(site) if user.has_perm("massmail.add_mailing") else []),
         facts.unknown(site),
         facts.exclude(site),
@@ -113,6 +114,21 @@ class _Facts:
                 asks=True,
             ),
         ]
+
+    def new_version(self, site: AdminSite) -> Operation:
+        why_not = self._unless(MailingStatus.ACTIVE, MailingStatus.PAUSED)
+        if not why_not and not self.progress.to_go:
+            why_not = _("Everybody was served already.")
+        if not why_not and not lifecycle.has_new_version(self.mailing):
+            why_not = _("The message has not changed since it was frozen.")
+        return Operation(
+            name="new-version",
+            label=_("Take the new version"),
+            help=_("The message was changed. Pauses the mailing, and gives the new one to those not served yet."),
+            url=self._url(site, "new-version"),
+            why_not=why_not,
+            asks=True,
+        )
 
     def making(self, site: AdminSite) -> list[Operation]:
         newest = dict(self.mailing.children.order_by().values_list("relation").annotate(Max("pk")))

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from massmail.admin.mailing_page import Notice
+from massmail.admin.notices import Notice, notice_of
 from massmail.admin.places import link_to
 from massmail.admin.recipient_lists import AFTERWARDS, REASONS
 from massmail.audience import parse_addresses
@@ -204,8 +204,7 @@ def _why_not_yet(request: HttpRequest, site: AdminSite, exclusion: Exclusion | N
         return Notice(text=text, remedy="", url="")
     if hold is None:
         return Notice(text=_("Goes out when its account's turn comes."), remedy="", url="")
-    text = hold.detail or str(hold.reason.label)
-    return Notice(text=text, remedy=hold.remedy, url=link_to(request, site, hold.about))
+    return notice_of(request, site, hold)
 
 
 def _history(request: HttpRequest, site: AdminSite, person: Person, limit: int) -> tuple[list[Line], bool]:

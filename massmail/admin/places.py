@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.contrib.admin.sites import all_sites
 from django.contrib.admin.utils import quote
 from django.db import models
 from django.http import HttpRequest
@@ -20,6 +21,12 @@ class Place:
 
     name: str
     url: str
+
+
+def site_of(request: HttpRequest) -> AdminSite | None:
+    """Return the admin site that serves `request`, a host's own or Django's."""
+    name = getattr(request, "current_app", "")
+    return next((site for site in all_sites if site.name == name), None)
 
 
 def url_name(model: type[models.Model] | models.Model, page: str) -> str:

@@ -13,8 +13,10 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from massmail.admin.notices import notice_of, without_repeating
 from massmail.admin.places import link_to
 from massmail.choices import BounceReason, DeliveryStatus, Exclusion, Failure
+from massmail.engine.blanks import Blanks
 from massmail.engine.holds import explain_many
 from massmail.models import Delivery, EmailAccount, Mailing
 from massmail.outcomes import progress
@@ -84,11 +86,19 @@ class RecipientChangeList(ChangeList):
         for row in rows:
             row.person_url = link_to(request, self.model_admin.admin_site, row.person)
         if self.model is Delivery:
-            waiting = [row for row in rows if row.status == DeliveryStatus.QUEUED]
-            holds = explain_many(waiting, now=timezone.now())
-            for row in rows:
-                row.hold = holds.get(row.pk)
+            self._explain(request, rows)
         self.result_list = rows
+
+    def _explain(self, request: HttpRequest, rows: list[Any]) -> None:
+        """Note on each row that is to come why it has not been sent, with a remedy that helps several at the first."""
+        waiting = [row for row in rows if row.status in (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)]
+        found = explain_many(waiting, now=timezone.now())
+        held = [(row, hold) for row in waiting if (hold := found[row.pk])]
+        for row in rows:
+            row.hold = None
+        notices = without_repeating(notice_of(request, self.model_admin.admin_site, hold) for _row, hold in held)
+        for (row, _hold), notice in zip(held, notices, strict=True):
+            row.hold = notice
 
 
 class BoundedPaginator(Paginator):
@@ -160,6 +170,26 @@ class AccountFilter(admin.SimpleListFilter):
             return queryset.filter(account__isnull=True)
         known = {value for value, _label in self.lookup_choices}
         return queryset.filter(account=self.value()) if self.value() in known else queryset
+
+
+class LackingFilter(admin.SimpleListFilter):
+    """Those who have no value for a variable that the message needs."""
+
+    title = _("missing value")
+    parameter_name = "lacking"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        mailing = model_admin.mailing(request)
+        self.blanks = Blanks(mailing) if mailing else None
+        if self.blanks is None or self.blanks.recipient_type is None:
+            return []
+        return [(name, self.blanks.recipient_type.variables[name]) for name in self.blanks.needed]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        name = self.value()
+        if self.blanks is None or name not in self.blanks.needed:
+            return queryset
+        return queryset.filter(pk__in=self.blanks.rows(name).values("pk"))
 
 
 class AfterwardsFilter(admin.SimpleListFilter):

@@ -1,4 +1,4 @@
-"""Who gets a mailing, who was left out, and which addresses get no more mail at all."""
+"""Who gets a mailing, and who was left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from massmail.admin import previews
 from massmail.admin.exports import csv_response, lines
-from massmail.admin.forms import SuppressionForm
+from massmail.admin.notices import notice_of
 from massmail.admin.owned import VIEW_ALL, ReadOnlyModelAdmin
 from massmail.admin.places import change_url, link_to, page_url
 from massmail.admin.recipient_lists import (
@@ -32,6 +32,7 @@ from massmail.admin.recipient_lists import (
     AccountFilter,
     AfterwardsFilter,
     BoundedPaginator,
+    LackingFilter,
     ReasonFilter,
     RecipientChangeList,
     add_people,
@@ -39,11 +40,11 @@ from massmail.admin.recipient_lists import (
     matching,
 )
 from massmail.admin.resolving import ResolvingMixin
-from massmail.choices import DeliveryStatus, SuppressionReason
+from massmail.choices import DeliveryStatus
 from massmail.engine.holds import explain
+from massmail.engine.record import as_sent, is_on_record
 from massmail.exceptions import CompositionError
-from massmail.models import Delivery, Mailing, MassmailSettings, Suppression
-from massmail.outcomes import lift, suppress
+from massmail.models import Delivery, Mailing, MassmailSettings
 
 #: Parameters of a list that show all of a mailing or all of one status: how many that is stands in the tallies.
 WHOLE = {"mailing__id__exact", "status__exact", "o", "p", "all", "e"}
@@ -169,7 +170,7 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
     heading = gettext_lazy("Recipients of “%(mailing)s”")
     list_display = ["address", person, status, account, when, afterwards, "mailing"]
     list_select_related = [*OfMailingAdmin.list_select_related, "account"]
-    list_filter = ["status", ReasonFilter, AccountFilter, AfterwardsFilter]
+    list_filter = ["status", ReasonFilter, AccountFilter, AfterwardsFilter, LackingFilter]
     sortable_by = ["address", when]  # type: ignore[list-item]
     fieldsets = [
         (None, {"fields": ["mailing", "address", "account", "status", "reason_in_words", "reply", "attempts"]}),
@@ -223,8 +224,12 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
         return BoundedPaginator(queryset, per_page, orphans, allow_empty_first_page, known=known)
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.preview_view)
-        return [path("<path:object_id>/preview/", view, name="massmail_delivery_preview"), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/preview/", view(self.preview_view), name="massmail_delivery_preview"),
+            path("<path:object_id>/source/", view(self.source_view), name="massmail_delivery_source"),
+            *super().get_urls(),
+        ]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if delivery := kwargs.get("obj"):
@@ -234,15 +239,18 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
     def _page(self, request: HttpRequest, delivery: Delivery) -> dict[str, Any]:
         add_people([delivery])
         waiting = delivery.status in (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)
+        hold = explain(delivery, now=timezone.now()) if waiting else None
         page = {
             "subtitle": delivery.address,
             "mailing": delivery.mailing,
             "mailing_url": change_url(self.admin_site, delivery.mailing),
             "person": delivery.person,  # type: ignore[attr-defined]
             "person_url": link_to(request, self.admin_site, delivery.person),  # type: ignore[attr-defined]
-            "hold": explain(delivery, now=timezone.now()) if waiting else None,
+            "hold": notice_of(request, self.admin_site, hold) if hold else None,
             "on_record": delivery.version_id is not None and delivery.values is not None,
         }
+        if is_on_record(delivery):
+            page["source_url"] = page_url(self.admin_site, Delivery, "source", delivery.pk)
         try:
             page["preview_subject"] = previews.mailing_preview(delivery.mailing, delivery).subject
         except CompositionError as error:
@@ -260,6 +268,20 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
         except CompositionError as error:
             return previews.failed(error)
 
+    def source_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Return the mail as it was sent, with its headers: as text, or with `?as=file` for a mail program."""
+        delivery = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, delivery):
+            raise PermissionDenied
+        try:
+            data = as_sent(delivery).data
+        except CompositionError as error:
+            return previews.failed(error)
+        if request.GET.get("as") != "file":
+            return previews.locked_up(HttpResponse(data, content_type=previews.PLAIN))
+        name = f'attachment; filename="mail-{delivery.pk}.eml"'
+        return HttpResponse(data, content_type="message/rfc822", headers={"Content-Disposition": name})
+
 
 class LeftOutAdmin(OfMailingAdmin):
     heading = gettext_lazy("Left out of “%(mailing)s”")
@@ -273,36 +295,3 @@ class LeftOutAdmin(OfMailingAdmin):
         (gettext_lazy("address"), lambda row: row.address),
         (gettext_lazy("reason"), lambda row: row.get_reason_display()),
     ]
-
-
-class SuppressionAdmin(admin.ModelAdmin):
-    """The list of addresses that get no more mail. Administrators add to it and lift from it; every lift is logged."""
-
-    form = SuppressionForm
-    list_display = ["address", "reason", "created", "source"]
-    list_filter = ["reason"]
-    search_fields = ["address"]
-    fields = ["address", "source"]
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_superuser
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.is_superuser
-
-    def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        source = obj.source or _("Entered by %(user)s") % {"user": request.user}
-        suppress(obj.address, SuppressionReason.MANUAL, source=source)
-        obj.pk = Suppression.objects.get(address=obj.address).pk
-
-    def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
-        """Lift the suppression: from the next mailing on, the address gets mail again."""
-        lift(obj, by=request.user)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for suppression in queryset:
-            self.delete_model(request, suppression)

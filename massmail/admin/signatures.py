@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -11,7 +12,7 @@ from massmail.admin.editor import EditorAdmin
 from massmail.admin.message_forms import SignatureForm, known_variables
 from massmail.admin.places import page_url
 from massmail.choices import SignatureType
-from massmail.composing import check_signature
+from massmail.composing import Remark, check_signature, lint
 from massmail.exceptions import CompositionError
 from massmail.models import Message, Signature
 
@@ -45,6 +46,10 @@ class SignatureAdmin(EditorAdmin):
             CompositionError(str(error), field="content", line=error.line, column=error.column)
             for error in check_signature(message.signature, variables=known_variables())
         ]
+
+    def remarks(self, message: Message) -> list[Remark]:
+        """Return what could be better in the signature; the rest of the message is none of its author's."""
+        return [replace(each, field="content") for each in lint(message) if each.field == "signature"]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         obj = kwargs.get("obj")

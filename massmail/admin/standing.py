@@ -48,7 +48,7 @@ class Standing:
             return HELD  # by the app, which had a reason
         if self.status != MailingStatus.ACTIVE or self.hold is None:
             return self.status.value
-        by_itself = self.hold.until is not None or self.hold.reason is HoldReason.RETRY
+        by_itself = self.hold.until is not None or self.hold.reason in (HoldReason.RETRY, HoldReason.BUSY)
         return WAITING if by_itself else HELD
 
     @property

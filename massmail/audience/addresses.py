@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import BooleanField, Func
-from email_validator import EmailNotValidError, validate_email
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 
 #: What SQL may take as an address by itself: never more than email-validator would. At most 64 characters in all
 #: keep the local part (64) and every label (63) within RFC 5321, 4.5.3.1.
@@ -41,6 +41,25 @@ def parse_address(text: str) -> Address | None:
     typed = text.strip()
     if typed.endswith(">") and "<" in typed:
         typed = typed[typed.rindex("<") + 1 : -1].strip()
+    found = _validated(typed)
+    if found is None or not found.local_part.isascii():
+        return None
+    return Address(typed=typed, normalised=f"{found.local_part}@{found.ascii_domain}".lower())
+
+
+def needs_smtputf8(text: str) -> bool:
+    """Tell whether `text` is a valid address that only servers with SMTPUTF8 (RFC 6531) take, each one on the way.
+
+    Those are few, and a mail that one of them can't pass on comes back: such addresses get no mailings.
+    """
+    typed = text.strip().removesuffix(">").rpartition("<")[2].strip()
+    if typed.rpartition("@")[0].isascii():
+        return False
+    found = _validated(typed)
+    return found is not None and not found.local_part.isascii()
+
+
+def _validated(typed: str) -> ValidatedEmail | None:
     try:
         found = validate_email(
             typed, check_deliverability=False, allow_quoted_local=True, test_environment=True, strict=True
@@ -49,9 +68,7 @@ def parse_address(text: str) -> Address | None:
         return None
     if not re.search(r"\.[^.]*[a-z][^.]*\Z", found.ascii_domain, re.IGNORECASE):
         return None  # "root@localhost", "a@1.2.3.4": no mailbox on the public internet
-    if not found.local_part.isascii():
-        return None  # would need SMTPUTF8 (RFC 6531) on every server on the way
-    return Address(typed=typed, normalised=f"{found.local_part}@{found.ascii_domain}".lower())
+    return found
 
 
 def parse_addresses(text: str) -> tuple[list[Address], list[str]]:

@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from massmail.audience.addresses import parse_addresses
+from massmail.audience.addresses import needs_smtputf8, parse_addresses
 from massmail.audience.claims import Claim, contested, settle
 from massmail.audience.sorting import Sorting, select
 from massmail.choices import AuditAction, Exclusion
@@ -186,5 +186,9 @@ def claims_of(chunk: list[tuple[str, str]]) -> tuple[list[Claim], list[tuple[Cla
         valid, invalid = parse_addresses(text)
         claims += [Claim(object_id=object_id, address=each.normalised) for each in valid]
         pieces = invalid or ([] if valid else [text])
-        rejected += [(Claim(object_id=object_id, address=piece), Exclusion.INVALID_ADDRESS) for piece in pieces]
+        rejected += [(Claim(object_id=object_id, address=piece), _why_not(piece)) for piece in pieces]
     return claims, rejected
+
+
+def _why_not(piece: str) -> Exclusion:
+    return Exclusion.NEEDS_SMTPUTF8 if needs_smtputf8(piece) else Exclusion.INVALID_ADDRESS

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from massmail.composing.preparing import compiled, prepare
 from massmail.composing.types import File, Prepared
+from massmail.exceptions import CompositionError
 from massmail.models import Message, MessageVersion, VersionFile
 
 
@@ -49,6 +50,14 @@ def freeze(message: Message) -> MessageVersion:
                 for file in prepared.files
             )
     return version
+
+
+def has_changed(message: Message, version: MessageVersion) -> bool:
+    """Return whether `message` would be frozen as anything else than `version` now, or could not be at all."""
+    try:
+        return digest_of(prepare(message)) != version.digest
+    except CompositionError:
+        return True
 
 
 def thaw(version: MessageVersion) -> Prepared:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from typing import Any
-from xml.dom import DOMException
 
-import cssutils
-from cssselect import SelectorError
 from django.utils.html import escape, linebreaks
 from django.utils.translation import gettext as _
 from lxml import etree
 from lxml import html as lxml_html
-from premailer import Premailer
-from premailer.premailer import PremailerError
 
 from massmail.composing.masking import Mask, Tag
 from massmail.composing.stylecost import MAX_COST, cost_of, without_noise
@@ -29,25 +23,6 @@ _PAGE = '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>%s</body>
 _PREHEADER = "display:none; max-height:0; overflow:hidden; mso-hide:all"
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _AT_RULE = re.compile(r"@(?!media\b|charset\b)[\w\\-]*", re.IGNORECASE)
-
-
-class OfflinePremailer(Premailer):
-    """Premailer that fetches nothing: by itself it follows `<link>` and, even with `allow_network=False`, `@import`."""
-
-    def _parse_css_string(self, css_body: str, validate: bool = True) -> Any:
-        parser = cssutils.CSSParser(
-            loglevel=logging.CRITICAL,
-            raiseExceptions=False,
-            validate=validate,
-            fetcher=lambda url: ("utf-8", b""),
-        )
-        return parser.parseString(css_body)
-
-    def _load_external(self, url: str) -> str:
-        raise ValueError(url)
-
-    def _load_external_url(self, url: str) -> str:
-        raise ValueError(url)
 
 
 def parse_document(content: str, *, field: str) -> Any:
@@ -140,27 +115,13 @@ def inline_styles(root: Any, mask: Mask) -> None:
                 line=sheets[0].sourceline,
             )
         _refuse_conditional_classes(root, mask)
-        _run_premailer(root)
+        # Not before it is needed: with all that it brings along it takes 10 MB, which a worker that sends does without.
+        from massmail.composing.premailing import inline_styles
+
+        inline_styles(root)
     else:
         for element in root.iter("style"):
             element.attrib.pop("data-premailer", None)
-
-
-def _run_premailer(root: Any) -> None:
-    try:
-        OfflinePremailer(
-            root,
-            allow_network=False,
-            cache_css_parsing=False,
-            strip_important=False,
-            disable_validation=True,
-            cssutils_logging_level=logging.CRITICAL,
-            align_floating_images=False,
-        ).transform()
-    except (PremailerError, SelectorError, DOMException, ValueError, AssertionError) as error:
-        raise CompositionError(
-            _("The style sheet cannot be worked in: %(error)s. Correct or remove that rule.") % {"error": error}
-        ) from error
 
 
 def _refuse_conditional_classes(root: Any, mask: Mask) -> None:

@@ -1,8 +1,7 @@
 """The frame of a message (RFC 2045, RFC 2046): its parts, the files among them, and what stands between them.
 
-The parts are mixed > related > alternative, and a level that would hold one thing only is left out. Pictures stand
-beside the alternatives because Gmail and Outlook compose their own mail so: it is the form that the most used readers
-are made for. Related inside alternative is as valid (RFC 2387 allows both), and read by them, but the rarer form.
+The parts are mixed > alternative > (plain, related > (html, pictures)), and a level that would hold one thing only is
+left out. The pictures belong to the HTML alone (RFC 2387), so whoever reads the plain text is not shown them as files.
 """
 
 from __future__ import annotations
@@ -24,26 +23,30 @@ _MIME_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 def skeleton(*, text: Sequence[str], html: Sequence[str], files: Iterable[File]) -> Skeleton:
     """Return the frame for a message of these fixed texts (with a gap between each two of them) and `files`."""
     files = tuple(files)
-    before, after = b"", b""
+    pictures = [file for file in files if file.content_id]
+    attachments = [file for file in files if not file.content_id]
     identity = hashlib.sha256(repr((text, html, [file.name for file in files])).encode()).hexdigest()[:28]
-    # RFC 2387, 3.1: with the type of the part the others belong to.
-    levels = (
-        ("mixed", [file for file in files if not file.content_id]),
-        ('related; type="multipart/alternative"', [file for file in files if file.content_id]),
-    )
-    for number, (subtype, inside) in enumerate(levels):
-        if inside:
-            boundary = f"=_{identity}.{number}"
-            before += _opening(subtype, boundary)
-            after = _next(boundary).join([b"", *map(file_part, inside)]) + _closing(boundary) + after
-    boundary = f"=_{identity}"
+    outer, middle, inner = (f"=_{identity}.{level}" for level in range(3))
+    before, between, after = _opening("alternative", middle), _next(middle), _closing(middle)
+    if pictures:
+        # RFC 2387, 3.1: with the type of the part the others belong to.
+        between += _opening('related; type="text/html"', inner)
+        after = _following(inner, pictures) + after
+    if attachments:
+        before = _opening("mixed", outer) + before
+        after += _following(outer, attachments)
     return Skeleton(
-        before=line("MIME-Version", "1.0") + before + _opening("alternative", boundary),
+        before=line("MIME-Version", "1.0") + before,
         text=TextPart.of("plain", text),
-        between=_next(boundary),
+        between=between,
         html=TextPart.of("html", html),
-        after=_closing(boundary) + after,
+        after=after,
     )
+
+
+def _following(boundary: str, files: Iterable[File]) -> bytes:
+    """Return `files` as the last parts of a multipart, and its end."""
+    return _next(boundary).join([b"", *map(file_part, files)]) + _closing(boundary)
 
 
 def _opening(subtype: str, boundary: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -74,6 +75,7 @@ def compiled(*, subject: str, html: str, text: str, files: tuple[File, ...]) -> 
         html_template=html_template,
         text_template=text_template,
         skeleton=mime.skeleton(text=text_template.texts, html=html_template.texts, files=files),
+        campaign=hashlib.sha256(f"{subject}\0{html}\0{text}".encode()).hexdigest()[:12],
     )
 
 

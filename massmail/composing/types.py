@@ -31,7 +31,8 @@ class File:
 class Prepared:
     """A message after everything that is done once: sources with CSS inlined, and what is compiled from them.
 
-    `subject`, `html` and `text` are template sources. Two are equal when they send the same.
+    `subject`, `html` and `text` are template sources. Two are equal when they send the same. `campaign` is the same in
+    all mails of a message, and tells nothing about it.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Prepared:
     html_template: SandboxTemplate = field(compare=False, repr=False)
     text_template: SandboxTemplate = field(compare=False, repr=False)
     skeleton: Skeleton = field(compare=False, repr=False)
+    campaign: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """From an account to its servers: where they are, how to log in there, and whether that works."""
 
 from massmail.connecting.endpoints import imap_endpoint, smtp_endpoint
+from massmail.connecting.handing_in import hand_in
 from massmail.connecting.providers import find_provider, providers
 from massmail.connecting.tokens import connect, disconnect
 
-__all__ = ["connect", "disconnect", "find_provider", "imap_endpoint", "providers", "smtp_endpoint"]
+__all__ = ["connect", "disconnect", "find_provider", "hand_in", "imap_endpoint", "providers", "smtp_endpoint"]

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from massmail.choices import Phase
+from massmail.choices import Obstacle, Phase
 from massmail.connecting.providers import find_provider
 from massmail.models import EmailAccount
 from massmail.transport import Reply, TransportError, oauth2
@@ -75,12 +75,13 @@ def _fetch(account: EmailAccount) -> Grant:
     except oauth2.OAuthRefused as error:
         raise _refused(str(error)) from None
     except oauth2.OAuthError as error:
-        raise TransportError(Reply(phase=Phase.CONNECT, code=None, text=str(error))) from None
+        reply = Reply(phase=Phase.CONNECT, code=None, text=str(error), obstacle=Obstacle.NO_TOKEN)
+        raise TransportError(reply) from None
 
 
 def _refused(why: str) -> TransportError:
     words = _("%(why)s Connect the account again on its page.") % {"why": why}
-    return TransportError(Reply(phase=Phase.AUTH, code=None, text=words, local=True))
+    return TransportError(Reply(phase=Phase.AUTH, code=None, text=words, local=True, obstacle=Obstacle.NO_TOKEN))
 
 
 @sensitive_variables()

@@ -7,7 +7,8 @@
 | `Lane.batch_at`, `batch_quota` | `batch` |
 | `Delivery` from `queued` to `sending` | `claims` |
 | `AccountDay.*` | `quota` |
-| `Heartbeat.*` | `run` |
+| `Lane.offered_at` | `rings`; `lanes` where a worker answers |
+| `Heartbeat.*` | `pulse` |
 | `Mailing.expected_end`, `forecast`, `forecast_at` | `outlook` |
 | `Returns.since`, `paused_at`, and what they reset | `guard` |
 """

@@ -9,7 +9,7 @@ from contextlib import suppress
 from django.utils.translation import gettext as _
 
 from massmail import outcomes
-from massmail.choices import Ending, Failure
+from massmail.choices import AccountTrouble, Ending, Failure
 from massmail.engine import lifecycle, pacing
 from massmail.engine.ahead import Ahead
 from massmail.engine.lanes import Lease
@@ -36,9 +36,9 @@ class Aftermath:
             case Ending.SERVER | Ending.UNKNOWN:
                 self.back_off(str(reply))
             case Ending.ACCOUNT:
-                outcomes.hold_account(self.account, str(reply))
+                self._hold(reply)
             case Ending.LIMIT:
-                outcomes.hold_account(self.account, str(reply), until=self.clock() + LIMIT_REST)
+                self._hold(reply, until=self.clock() + LIMIT_REST)
             case Ending.MESSAGE if mailing is not None:
                 self._pause(mailing, _("The server refuses this message: %s") % reply)
                 return False
@@ -66,9 +66,13 @@ class Aftermath:
             "count": refusals,
             "reply": reply,
         }
-        outcomes.hold_account(self.account, advice)
+        outcomes.hold_account(self.account, advice, trouble=AccountTrouble.POLICY)
         self._pause(mailing, advice)
         return True
+
+    def _hold(self, reply: Reply, *, until: dt.datetime | None = None) -> None:
+        trouble = outcomes.trouble(reply, by_token=bool(self.account.oauth_provider))
+        outcomes.hold_account(self.account, str(reply), until=until, trouble=trouble)
 
     def _pause(self, mailing: Mailing, reason: str) -> None:
         with suppress(LifecycleError):  # somebody was quicker

@@ -76,13 +76,22 @@ class Batch:
         Returns the time to note on the delivery, never earlier than the batch's beginning, or None if the quota is
         used up.
         """
-        state = self.state
-        if state.began and (not state.left or state.day != day or time.monotonic() - state.opened > LONGEST):
+        if self.state.began and not self.is_open(day):
             self.close()
         if not self.state.left and not self._open(day, now):
             return None
+        return self.take_charged(now=now)
+
+    def take_charged(self, *, now: dt.datetime) -> dt.datetime:
+        """Take one mail of what is charged already, from a batch that is open; return the time to note, as `take`."""
         self.state.left -= 1
         return self._moment(max(now, self.state.began or now))
+
+    def is_open(self, day: dt.date) -> bool:
+        """Tell whether a mail of `day` can be taken without asking the database."""
+        state = self.state
+        fresh = time.monotonic() - state.opened <= LONGEST
+        return state.began is not None and state.left > 0 and state.day == day and fresh
 
     def put_back(self, day: dt.date) -> None:
         """Take back what was taken last: there was nothing to claim."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from django.db import models, transaction
@@ -19,7 +20,7 @@ from massmail.engine.batch import Batch
 from massmail.engine.candidates import Candidate
 from massmail.engine.lanes import Lease
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
-from massmail.models.statements import Slot, Statement, slot
+from massmail.models.statements import Bound, Slot, Statement, slot, together
 from massmail.recipient_types import RecipientType
 
 
@@ -48,34 +49,54 @@ class Claims:
         self.statements: dict[str, Statement] = {}
 
     def claim(
-        self, candidate: Candidate, *, message_id: str, values: Mapping[str, Any], day: dt.date, now: dt.datetime
+        self,
+        candidate: Candidate,
+        *,
+        message_id: str,
+        values: Mapping[str, Any],
+        day: dt.date,
+        now: dt.datetime,
+        after: Bound | None = None,
     ) -> Claim:
-        """Charge the quota of `day` and move the candidate's delivery to `sending`, in one transaction."""
-        delivery, recipient = candidate.delivery, candidate.recipient
-        assert recipient is not None  # noqa: S101  whoever has none is passed over
-        version_id = delivery.version_id or delivery.mailing.version_id
-        with transaction.atomic(savepoint=False):
-            sending_at = self.batch.take(day=day, now=now)
+        """Charge the quota of `day` and move the candidate's delivery to `sending`, in one transaction.
+
+        `after` is a statement that is committed with it; the batch must be open then.
+        """
+        delivery = candidate.delivery
+        with transaction.atomic(savepoint=False) if after is None else nullcontext():
+            sending_at = self.batch.take(day=day, now=now) if after is None else self.batch.take_charged(now=now)
             if sending_at is None:
                 return Claim.QUOTA_USED
-            moved = self._statement(candidate.recipient_type).run(
-                delivery=delivery.pk,
-                mailing=delivery.mailing_id,
-                now=sending_at,
-                message_id=message_id,
-                version=version_id,
-                values=dict(values),
-                recipient=recipient.pk,
-                vip=recipient.vip,
-                object=candidate.obj.pk,
-                email=candidate.obj.mm_email,
-            )
-            if not moved:
+            move = self._move(candidate, message_id=message_id, values=values, sending_at=sending_at)
+            if after is None:
+                move.run()
+            else:
+                together(after, move)
+            if not move.rows:
                 self.batch.put_back(day)
                 return Claim.STALE
         delivery.status, delivery.lane_id, delivery.sending_at = DeliveryStatus.SENDING, self.lease.lane.pk, sending_at
         delivery.message_id = message_id
         return Claim.MADE
+
+    def _move(
+        self, candidate: Candidate, *, message_id: str, values: Mapping[str, Any], sending_at: dt.datetime
+    ) -> Bound:
+        delivery, recipient = candidate.delivery, candidate.recipient
+        assert recipient is not None  # noqa: S101  whoever has none is passed over
+        return self._statement(candidate.recipient_type).bound(
+            delivery=delivery.pk,
+            mailing=delivery.mailing_id,
+            current=delivery.mailing.version_id,
+            now=sending_at,
+            message_id=message_id,
+            version=delivery.version_id or delivery.mailing.version_id,
+            values=dict(values),
+            recipient=recipient.pk,
+            vip=recipient.vip,
+            object=candidate.obj.pk,
+            email=candidate.obj.mm_email,
+        )
 
     def _statement(self, recipient_type: RecipientType) -> Statement:
         key = recipient_type.model
@@ -121,7 +142,7 @@ class Claims:
         )
         return [
             Exists(self.lease.held()),
-            Exists(mailings.filter(status=MailingStatus.ACTIVE)),
+            Exists(mailings.filter(status=MailingStatus.ACTIVE, version=slot(Mailing, "version", "current"))),
             Exists(accounts),
             Exists(recipients),
             ~Exists(Suppression.objects.filter(address=OuterRef("address"))),

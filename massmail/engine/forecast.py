@@ -20,8 +20,9 @@ from massmail.choices import DeliveryStatus, Limit, MailingStatus
 from massmail.engine import census, lanes, planner
 from massmail.engine.census import Census
 from massmail.engine.holds import Hold, accounts_hold, daily_limit
-from massmail.engine.holds.accounts import inactive_users, rests, standing_hold
+from massmail.engine.holds.accounts import inactive_users, standing_hold
 from massmail.engine.holds.mailings import lasting_hold
+from massmail.engine.holds.turns import rests
 from massmail.engine.planner import Course, Load, Rules, Slot, Speaker
 from massmail.engine.window import Window, local_day
 from massmail.models import AccountDay, Delivery, EmailAccount, Lane, Mailing, MassmailSettings
@@ -281,7 +282,7 @@ def survey(owner_id: Any, *, now: dt.datetime, settings: MassmailSettings, asked
     if asked is not None:
         mailings = sorted([*(row for row in mailings if row.pk != asked.pk), asked], key=lambda row: -row.pk)
     accounts = lanes.usable_accounts([owner_id])[owner_id]
-    inactive = bool(inactive_users([owner_id]))
+    inactive = inactive_users([owner_id]).get(owner_id)
     holds = {account.pk: standing_hold(account, now=now, inactive=inactive) for account in accounts}
     others = [account for account in accounts if not account.main]
     lasting = {mailing.pk: lasting_hold(mailing, settings, inactive=inactive) for mailing in mailings}

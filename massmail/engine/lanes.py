@@ -94,7 +94,7 @@ def acquire(account: EmailAccount, *, now: dt.datetime, slot: int = 0) -> Lease 
     # Nothing lets a lane wait for more than a day: a later time was written by a clock that was ahead.
     may_speak = Q(next_at__isnull=True) | Q(next_at__lte=now) | Q(next_at__gt=now + LONGEST_REST)
     willing = lanes.filter(free(), may_speak)
-    lease = {"lease_token": token, "lease_until": _lease_end()}
+    lease = {"lease_token": token, "lease_until": _lease_end(), "taken_at": now, "offered_at": None}
     if not willing.update(**lease):
         _lane, created = Lane.objects.get_or_create(account=account, slot=slot)
         if not created or not willing.update(**lease):
@@ -278,9 +278,10 @@ def set_vip(recipients: QuerySet[Any], *, vip: bool, by: Any) -> int:
         queued.filter(object_id__in=objects.values("mm_object_id")).update(
             account=Subquery(main.values("pk")[:1]) if vip else None
         )
-        audit(
-            AuditAction.MARKED_VIP if vip else AuditAction.UNMARKED_VIP,
-            by=by,
-            text=f"{recipient_type.model_class._meta.verbose_name_plural}: {changed}",
-        )
+        if changed:
+            audit(
+                AuditAction.MARKED_VIP if vip else AuditAction.UNMARKED_VIP,
+                by=by,
+                text=f"{recipient_type.model_class._meta.verbose_name_plural}: {changed}",
+            )
     return changed

@@ -35,6 +35,13 @@ class Letter:
         return self.candidate.delivery
 
 
+def links_of(recipient: Recipient, address: str, account: EmailAccount, language: Any) -> Links:
+    """Return how `address`, one of the recipient's, opts out on a page in `language`: by mail only where it is read."""
+    token, position = recipient.token or "", recipient.addresses.index(address)
+    mailto = unsubscribe_mailto(account.from_email, token, position) if account.imap_host else ""
+    return Links(unsubscribe=unsubscribe_link(token, position, language), mailto=mailto)
+
+
 class Letters:
     """Writes the letters of one turn of `account`; `main` is the owner's main account, where there is one.
 
@@ -82,18 +89,12 @@ class Letters:
                 to=to.typed,
                 values=values,
                 message_id=delivery.message_id or new_message_id(self.account.domain),
-                links=self._links(recipient, delivery.address),
+                links=links_of(recipient, delivery.address, self.account, candidate.obj.mm_language),
             )
         except CompositionError as error:
             self.skip(delivery, Exclusion.NOT_PERSONAL, str(error))
             return None
         return Letter(candidate=candidate, values=values, envelope=envelope)
-
-    def _links(self, recipient: Recipient, address: str) -> Links:
-        """Return how `address` opts out: by mail only where the mailbox is read."""
-        token, position = recipient.token or "", recipient.addresses.index(address)
-        mailto = unsubscribe_mailto(self.account.from_email, token, position) if self.account.imap_host else ""
-        return Links(unsubscribe=unsubscribe_link(token, position), mailto=mailto)
 
     def _values(self, candidate: Candidate) -> Mapping[str, Any] | None:
         """Return what is filled in. None, and the delivery skipped, if the host can't say."""

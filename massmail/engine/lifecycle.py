@@ -12,12 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from massmail.choices import AuditAction, DeliveryStatus, HoldReason, MailingStatus
-from massmail.composing import check, freeze
-from massmail.engine.holds import Hold, accounts_hold, deployment_hold, show, window_hold
+from massmail.composing import check, freeze, has_changed, lint
+from massmail.engine.holds import Hold, accounts_hold, deployment_hold, owner_inactive, show, window_hold
 from massmail.engine.lanes import usable_accounts
 from massmail.engine.window import Window
 from massmail.exceptions import LifecycleError
-from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, MassmailSettings, Recipient
+from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, MassmailSettings, Message, Recipient
 from massmail.models.mailings import audit
 from massmail.outcomes import progress
 from massmail.recipient_types import type_for
@@ -27,7 +27,7 @@ def obstacles(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
     """Return what forbids that `mailing` is started, each with its remedy; nothing when it may be."""
     found = [
         _owner_obstacle(mailing),
-        _message_obstacle(mailing),
+        *_message_obstacles(mailing),
         None
         if mailing.total
         else Hold(
@@ -77,31 +77,33 @@ def _vips_only(mailing: Mailing) -> Hold:
 
 
 def _owner_obstacle(mailing: Mailing) -> Hold | None:
-    if mailing.owner.is_active:
-        return None
-    return Hold(reason=HoldReason.OWNER_INACTIVE, detail=_("The owner's user account is deactivated."))
+    return None if mailing.owner.is_active else owner_inactive(mailing.owner)
 
 
-def _message_obstacle(mailing: Mailing) -> Hold | None:
+def _message_obstacles(mailing: Mailing) -> list[Hold]:
     message = mailing.message
     if message is None:
-        return Hold(
-            reason=HoldReason.NO_MESSAGE,
-            detail=_("No message is chosen."),
-            remedy=_("Choose one on the mailing's page and save."),
-            about=mailing,
-        )
+        return [
+            Hold(
+                reason=HoldReason.NO_MESSAGE,
+                detail=_("No message is chosen."),
+                remedy=_("Choose one on the mailing's page and save."),
+                about=mailing,
+            )
+        ]
+    remedy = _("Mend the message on its page.")
+    return [
+        Hold(reason=HoldReason.BAD_MESSAGE, detail=error, remedy=remedy, about=message)
+        for error in _errors(message, mailing)
+    ]
+
+
+def _errors(message: Message, mailing: Mailing) -> list[str]:
+    """Return why `message` can't go to the recipients of `mailing`: it can't be composed, or must not be sent so."""
     model = mailing.content_type.model_class()
     variables = type_for(model).variables if model else ()
-    errors = check(message, variables=variables)
-    if not errors:
-        return None
-    return Hold(
-        reason=HoldReason.BAD_MESSAGE,
-        detail=" ".join(str(error) for error in errors),
-        remedy=_("Mend the message on its page."),
-        about=message,
-    )
+    errors = [str(error) for error in check(message, variables=variables)]
+    return errors or [f"{remark.text} {remark.remedy}" for remark in lint(message) if remark.stops]
 
 
 def start(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Mailing:
@@ -139,6 +141,39 @@ def resume(mailing: Mailing, *, by: Any) -> Mailing:
         row.pause_reason = ""
         _move(row, MailingStatus.ACTIVE, "pause_reason")
         audit(AuditAction.RESUMED, by=by, mailing=row)
+    return _mirror(mailing, row)
+
+
+def behind(message: Message) -> list[Mailing]:
+    """Return the mailings under way that send `message` as it was before, by key."""
+    under_way = Mailing.objects.filter(message=message, status__in=[MailingStatus.ACTIVE, MailingStatus.PAUSED])
+    mailings = list(under_way.select_related("version").order_by("pk"))
+    versions = {mailing.version for mailing in mailings if mailing.version}
+    changed = {version.pk for version in versions if has_changed(message, version)}
+    return [mailing for mailing in mailings if mailing.version_id in changed]
+
+
+def has_new_version(mailing: Mailing) -> bool:
+    """Return whether the message of the started `mailing` was changed since it was frozen."""
+    return bool(mailing.message and mailing.version and has_changed(mailing.message, mailing.version))
+
+
+def take_new_version(mailing: Mailing, *, by: Any) -> Mailing:
+    """Pause an active or paused mailing and let those who were not served yet have its message as it is now.
+
+    A delivery that was tried before keeps its version: its next attempt is the same mail once more. Raises
+    `LifecycleError` if the message has not changed or can't be sent.
+    """
+    with transaction.atomic():
+        row = locked(mailing, by, MailingStatus.ACTIVE, MailingStatus.PAUSED)
+        if row.message is None or not has_new_version(row):
+            raise LifecycleError(_("The message has not changed since it was frozen."))
+        errors = _errors(row.message, row)
+        if errors:
+            raise LifecycleError(" ".join(errors), reason=HoldReason.BAD_MESSAGE)
+        row.version = freeze(row.message)
+        _move(row, MailingStatus.PAUSED, "version")
+        audit(AuditAction.NEW_VERSION, by=by, mailing=row, text=row.version.subject)
     return _mirror(mailing, row)
 
 

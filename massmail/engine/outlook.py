@@ -250,7 +250,7 @@ def waiting(mailing: Mailing, kept: Sequence[Kept], *, now: dt.datetime) -> list
         return []
     settings = MassmailSettings.load()
     accounts = lanes.usable_accounts([mailing.owner_id])[mailing.owner_id]
-    inactive = bool(inactive_users([mailing.owner_id]))
+    inactive = inactive_users([mailing.owner_id]).get(mailing.owner_id)
     holds: dict[int | None, Hold | None] = {
         account.pk: standing_hold(account, now=now, inactive=inactive) for account in accounts
     }

@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from massmail import outcomes
 from massmail.choices import MailingStatus
-from massmail.engine import guard, holds, lanes, lifecycle, operations
+from massmail.engine import guard, holds, lanes, lifecycle, operations, pulse, rings
 from massmail.engine.batch import recover, recover_lost
 from massmail.engine.turn import Clock, Turn
 from massmail.engine.window import local_day
-from massmail.models import EmailAccount, Heartbeat, Mailing, MassmailSettings
+from massmail.models import EmailAccount, Mailing, MassmailSettings
 
 logger = logging.getLogger("massmail.engine")
 
@@ -33,14 +33,17 @@ def tick(*, clock: Clock = timezone.now, ignore_hours: bool = False) -> list[int
 
 
 def tick_lanes() -> list[tuple[int, int]]:
-    """Do what `tick` does and return the lanes that may speak now, as account and slot."""
-    return [(account.pk, slot) for account in _speakers(timezone.now, ignore_hours=False) for slot in account.slots]
+    """Do what `tick` does and return the lanes that may speak now, as account and slot, noted as rung for."""
+    speakers = _speakers(timezone.now, ignore_hours=False)
+    places = [(account.pk, slot) for account in speakers for slot in account.slots]
+    rings.note(places, now=timezone.now())
+    return places
 
 
 def _speakers(clock: Clock, *, ignore_hours: bool) -> list[EmailAccount]:
     now = clock()
     settings = MassmailSettings.load()
-    Heartbeat.objects.update_or_create(name="tick", defaults={"at": timezone.now()})
+    pulse.beat(now=timezone.now())
     recover_lost(zone=settings.zone)
     outcomes.doubt(lanes.lost(), day=local_day(now, settings.zone))
     operations.carry_over(now=now)

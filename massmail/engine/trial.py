@@ -9,23 +9,20 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from massmail import outcomes
 from massmail.choices import Ending, Phase
-from massmail.composing import Envelope, Links, Prepared, new_message_id, render
-from massmail.connecting import smtp_endpoint
+from massmail.composing import Links, Prepared, new_message_id, render
+from massmail.connecting import hand_in
 from massmail.engine import quota
 from massmail.engine.holds import daily_limit
 from massmail.engine.window import local_day
 from massmail.exceptions import TrialError
 from massmail.models import EmailAccount, MassmailSettings
 from massmail.tokens import NOBODY, unsubscribe_link
-from massmail.transport import Endpoint, Reply, TransportError, connection_class
 
 #: Seconds somebody waits in front of a screen for the whole conversation with the server.
 PATIENCE = 25
@@ -77,37 +74,11 @@ def send_test(
             _("“%(account)s” has used up its daily limit, which test mails count against. Use another account.")
             % {"account": account.name}
         )
-    reply = _hand_in(account, envelope)
+    reply = hand_in(account, sender=envelope.sender, to=envelope.to, data=envelope.data, patience=PATIENCE)
     if reply.phase is not Phase.DOT:
         quota.give_back(account, day=day)
     ending = outcomes.classify(reply).ending
     return Report(ending=ending, text=_in_words(ending, account, to), reply=str(reply))
-
-
-def _hand_in(account: EmailAccount, envelope: Envelope) -> Reply:
-    try:
-        endpoint = smtp_endpoint(account)
-    except TransportError as error:
-        return error.reply
-    answers: SimpleQueue[Reply] = SimpleQueue()
-    # A server may take ten minutes for its last answer (RFC 5321, 4.5.3.2.6), and each step before has a time-out of
-    # its own: the thread goes on, and whoever waits is told.
-    Thread(target=lambda: answers.put(_conversation(endpoint, envelope)), daemon=True).start()
-    try:
-        return answers.get(timeout=PATIENCE)
-    except Empty:
-        return Reply(phase=Phase.DOT, code=None, text=_("no answer within %(seconds)s seconds") % {"seconds": PATIENCE})
-
-
-def _conversation(endpoint: Endpoint, envelope: Envelope) -> Reply:
-    connection = connection_class()(endpoint)
-    try:
-        connection.open()
-        return connection.deliver(sender=envelope.sender, to=envelope.to, data=envelope.data)
-    except TransportError as error:
-        return error.reply
-    finally:
-        connection.close()
 
 
 def _in_words(ending: Ending, account: EmailAccount, to: str) -> str:

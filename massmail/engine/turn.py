@@ -22,7 +22,8 @@ from massmail.engine.claims import Claim, Claims
 from massmail.engine.letters import Letter, Letters
 from massmail.engine.line import Line
 from massmail.engine.window import Window, closes_at, is_open, local_day
-from massmail.models import Delivery, EmailAccount, MassmailSettings
+from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
+from massmail.models.statements import Bound
 from massmail.transport import Reply
 
 logger = logging.getLogger("massmail.engine")
@@ -140,14 +141,16 @@ class Turn:
 
     def _claim(self, letter: Letter) -> Claim:
         """Claim `letter` if the hours still allow it: connecting, or the mail before it, may have taken minutes."""
-        if not self._may_go_on():
-            return Claim.TOO_LATE
+        return self._claim_at(self.clock(), letter) if self._may_go_on() else Claim.TOO_LATE
+
+    def _claim_at(self, now: dt.datetime, letter: Letter, *, after: Bound | None = None) -> Claim:
         return self.claims.claim(
             letter.candidate,
             message_id=letter.envelope.message_id,
             values=letter.values,
-            day=self._day(),
-            now=self.clock(),
+            day=local_day(now, self.settings.zone),
+            now=now,
+            after=after,
         )
 
     def _note_claim(self, claim: Claim, letter: Letter) -> bool:
@@ -175,11 +178,16 @@ class Turn:
         for current in found:
             if current.exclusion is not None:
                 self.letters.skip(current.delivery, current.exclusion)
-            elif current.delivery.mailing.status == MailingStatus.ACTIVE and self._still_speaks():
+            elif self._is_as_before(current.delivery.mailing, delivery.mailing) and self._still_speaks():
                 logger.warning("Delivery %s can't be claimed", delivery.pk)
                 self._postpone(delivery, _("It changed while it was being sent."))
             else:
                 self.ended = True
+
+    @staticmethod
+    def _is_as_before(mailing: Mailing, before: Mailing) -> bool:
+        """Tell whether a mailing still goes on, and with the version that was read ahead."""
+        return mailing.status == MailingStatus.ACTIVE and mailing.version_id == before.version_id
 
     def _still_speaks(self) -> bool:
         """Tell whether the lease and the account's standing are as they were when the turn began."""
@@ -200,10 +208,13 @@ class Turn:
         unhurt = verdict.ending in GOES_ON and verdict.reason != Failure.POLICY
         claim, before = None, self.batch.saved()
         try:
-            with transaction.atomic():
-                self._settle(delivery, reply, verdict, now)
-                if following is not None and unhurt and not self.ended:
-                    claim = self._claim(following)
+            if following is not None and verdict.ending is Ending.SENT:
+                claim = self._pass_on(current, reply, verdict, following, now)
+            if claim is None:
+                with transaction.atomic():
+                    self._settle(delivery, reply, verdict, now)
+                    if following is not None and unhurt and not self.ended:
+                        claim = self._claim(following)
         except Exception as error:
             # What went wrong with the following one must not undo what happened to this one.
             logger.exception("The claim after delivery %s failed", delivery.pk)
@@ -217,6 +228,26 @@ class Turn:
         if claim is None or following is None:
             return self._claimed(following or self._ready())
         return following if self._note_claim(claim, following) else self._claimed(self._ready())
+
+    def _pass_on(
+        self, current: Letter, reply: Reply, verdict: outcomes.Verdict, following: Letter, now: dt.datetime
+    ) -> Claim | None:
+        """Settle a mail that was sent and claim the following one; None, and nothing done, if that is not all there is.
+
+        Nearly every mail of a relay comes through here: the batch that is open has the rest.
+        """
+        if not (self._may_go_on() and self.batch.is_open(local_day(now, self.settings.zone))):
+            return None
+        delivery = current.delivery
+        settled = outcomes.sent(delivery, reply, now=now)
+        claim = self._claim_at(now, following, after=settled)
+        if settled.rows:
+            outcomes.note_sent(delivery, now=now, batch=self.batch.count(now=now))
+            self.lease.lane.last_mailing = delivery.mailing_id
+        else:  # somebody has given it up
+            with transaction.atomic():
+                self._settle(delivery, reply, verdict, now)
+        return claim
 
     def _settle(self, delivery: Delivery, reply: Reply, verdict: outcomes.Verdict, now: dt.datetime) -> None:
         """Write what became of `delivery`; anything but "sent" closes the batch first, and is booked by itself."""

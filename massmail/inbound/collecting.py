@@ -1,7 +1,8 @@
 """Reading what is new in a folder: each mail is stored in one commit with the position after it, so none is read twice.
 
-The first reading begins where the account began to send, at most a month ago: nobody imports years of old mail. After a
-server has numbered its mail anew the same days are read again, and what is known by its fingerprint is not stored.
+The first reading begins where the account began to send or to import, at most a month ago: nobody imports years of old
+mail. After a server has numbered its mail anew the same days are read again, and what is known by its fingerprint is
+not stored.
 """
 
 from __future__ import annotations
@@ -30,15 +31,30 @@ LOOK_BACK = dt.timedelta(days=30)
 
 
 class Collector:
-    """Reads the folders of one account's mailbox over an open connection."""
+    """Reads the folders of one account's mailbox over an open connection.
 
-    def __init__(self, account: EmailAccount, connection: IMAPConnection, *, now: dt.datetime) -> None:
+    `kept_since` is the day on which keeping the correspondence with its owner's requests began.
+    """
+
+    def __init__(
+        self,
+        account: EmailAccount,
+        connection: IMAPConnection,
+        *,
+        now: dt.datetime,
+        kept_since: dt.date | None = None,
+    ) -> None:
         self.account, self.connection, self.now = account, connection, now
         self.mailbox = f"{connection.endpoint.username}@{connection.endpoint.host}"
         self._until = time.monotonic() + SECONDS
+        self._kept_since, self._outgoing = kept_since, False
 
-    def collect(self, name: str) -> int:
-        """Store what is new in the folder; return how many mails that were. Raises `MailboxError`."""
+    def collect(self, name: str, *, outgoing: bool = False) -> int:
+        """Store what is new in the folder; return how many mails that were. Raises `MailboxError`.
+
+        In an `outgoing` folder stands what the owner sent: it is read since correspondence is kept.
+        """
+        self._outgoing = outgoing
         folder = self.connection.examine(name)
         at = cursor.position(self.account.imap_cursor, self.mailbox, name)
         if at is None or at.validity != folder.uid_validity:
@@ -52,7 +68,9 @@ class Collector:
         return count
 
     def _begin(self, folder: Folder) -> Position:
-        first_day = AccountDay.objects.filter(account=self.account, used__gt=0).aggregate(day=Min("date"))["day"]
+        days = AccountDay.objects.filter(account=self.account, used__gt=0)
+        first_sent = None if self._outgoing else days.aggregate(day=Min("date"))["day"]
+        first_day = min((day for day in (first_sent, self._kept_since) if day), default=None)
         start = folder.uid_next or max(self.connection.uids_from(1), default=0) + 1
         if first_day is not None:
             # A day earlier: the server's calendar is not ours.
@@ -94,6 +112,7 @@ class Collector:
     def _store(self, folder: Folder, at: Position, row: InboundMessage) -> int:
         """Store a mail unless it is known, and the position after it, in one commit; return how many were stored."""
         row.account, row.folder, row.uid_validity = self.account, reading.clean(folder.name)[:200], folder.uid_validity
+        row.outgoing = self._outgoing
         with transaction.atomic():
             known = InboundMessage.objects.filter(account=self.account, fingerprint=row.fingerprint).exists()
             if not known:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from massmail import outcomes
 from massmail.choices import BounceReason, DeliveryStatus, InboundKind
 from massmail.inbound import dsn, match
+from massmail.inbound.conversations import filing
 from massmail.inbound.events import InboundEvent, Result
 from massmail.inbound.parse import classify
 from massmail.models import Delivery, EmailAccount, InboundMessage
@@ -59,7 +60,8 @@ def _judge(key: int, account: EmailAccount, *, now: dt.datetime) -> bool:
             row.tries = 0
             row.save(update_fields=["tries"])
             return False
-        known = _act(event, delivery, account, row, now=now)
+        known = not row.outgoing and _act(event, delivery, account, row, now=now)
+        filing.file_inbound(row, account, event.kind)
         row.kind = event.kind
         row.delivery = delivery if known else None
         _finish(row, _facts(event) if known else {}, now=now)

@@ -104,9 +104,9 @@ class Part:
         return clean(text[:MAX_TEXT])
 
 
-def read(raw: bytes) -> Part:
-    """Return the message in `raw`, of which only the first `MAX_SIZE` octets count. Never raises."""
-    text = re.sub(rb"\r\n?", b"\n", raw[:MAX_SIZE]).replace(b"\0", b"").lstrip(b"\n")
+def read(raw: bytes, *, limit: int = MAX_SIZE) -> Part:
+    """Return the message in `raw`, of which only the first `limit` octets count. Never raises."""
+    text = re.sub(rb"\r\n?", b"\n", raw[:limit]).replace(b"\0", b"").lstrip(b"\n")
     text = _ENVELOPE.sub(b"", text, count=1) if _ENVELOPE.match(text) else text  # as in a mailbox file
     return _Reader().part(text, depth=0)
 

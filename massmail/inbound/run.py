@@ -16,6 +16,7 @@ from massmail.conf import conf
 from massmail.connecting import imap_endpoint
 from massmail.inbound import judging, mailboxes, unknowns
 from massmail.inbound.collecting import Collector
+from massmail.inbound.conversations import filing
 from massmail.inbound.mailboxes import PATIENCE, Reader
 from massmail.models import EmailAccount
 from massmail.transport import TransportError
@@ -25,7 +26,7 @@ logger = logging.getLogger("massmail.inbound")
 
 Clock = Callable[[], dt.datetime]
 
-JUNK = b"\\Junk"
+JUNK, SENT = b"\\Junk", b"\\Sent"
 
 
 def due(*, clock: Clock = timezone.now) -> list[int]:
@@ -71,14 +72,22 @@ def _read(account: EmailAccount, reader: Reader, *, now: dt.datetime) -> int:
     connection = IMAPConnection(endpoint, patience=PATIENCE)
     connection.open()
     try:
-        collector = Collector(account, connection, now=now)
+        begun = filing.begun(account)
+        collector = Collector(account, connection, now=now, kept_since=begun.date() if begun else None)
         stored = collector.collect(INBOX)
         with _optional(connection):
             if junk := connection.special_folder(JUNK):
                 stored += collector.collect(junk)
+        if begun:
+            with _optional(connection):
+                # What the manager writes from another mail program belongs to the conversation as well.
+                if sent := connection.special_folder(SENT):
+                    stored += collector.collect(sent, outgoing=True)
         judging.judge_all(account, now=now)  # what a bounce proves need not be looked up
         with _optional(connection):
             unknowns.look_up(account, connection, reader, now=now)
+        with _optional(connection):
+            filing.fetch_rest(account, connection)
     finally:
         connection.close()
     return stored

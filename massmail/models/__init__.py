@@ -1,6 +1,7 @@
 """The tables. Who writes which column is said by those who write: `massmail.outcomes`, `massmail.engine`."""
 
 from massmail.models.accounts import AccountDay, EmailAccount, Lane
+from massmail.models.conversations import Conversation, Correspondence, CorrespondenceFile
 from massmail.models.inbound import InboundMessage, Mailbox, Returns
 from massmail.models.mailings import AuditEntry, Delivery, Heartbeat, LeftOut, Mailing, Tally
 from massmail.models.messages import Attachment, Image, Message, MessageVersion, Signature, VersionFile
@@ -11,6 +12,9 @@ __all__ = [
     "AccountDay",
     "Attachment",
     "AuditEntry",
+    "Conversation",
+    "Correspondence",
+    "CorrespondenceFile",
     "Delivery",
     "EmailAccount",
     "Heartbeat",

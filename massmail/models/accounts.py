@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from massmail.choices import Security
+from massmail.choices import AccountTrouble, Security
 from massmail.fields import SecretField, Undecryptable
 
 #: Connections that one account may have at a time.
@@ -18,7 +18,7 @@ MAX_LANES = 16
 class EmailAccount(models.Model):
     """A mailbox of one sales manager, through which mailings leave.
 
-    Written by its owner and by administrators; `held_until` and `hold_reason` only by `massmail.outcomes`; the OAuth2
+    Written by its owner and by administrators; `held_until` and `hold_…` only by `massmail.outcomes`; the OAuth2
     tokens only by `massmail.connecting`; the IMAP cursor only by `massmail.inbound`.
     """
 
@@ -95,6 +95,9 @@ class EmailAccount(models.Model):
     )
     held_until = models.DateTimeField(_("held until"), null=True, blank=True, editable=False)
     hold_reason = models.TextField(_("reason of the hold"), blank=True, editable=False)
+    hold_trouble = models.CharField(
+        _("kind of trouble"), max_length=20, choices=AccountTrouble.choices, blank=True, default="", editable=False
+    )
     created = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -135,7 +138,8 @@ class EmailAccount(models.Model):
 class Lane(models.Model):
     """One stream of deliveries of an account.
 
-    Written by `massmail.engine.lanes`, what concerns its batch by `massmail.engine.batch`.
+    Written by `massmail.engine.lanes`, what concerns its batch by `massmail.engine.batch`; `offered_at` is set by
+    `massmail.engine.rings` and taken back by the worker who comes.
     """
 
     account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="+", verbose_name=_("account"))
@@ -143,6 +147,10 @@ class Lane(models.Model):
     lease_token = models.CharField(_("lease token"), max_length=32, blank=True)
     lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
     next_at = models.DateTimeField(_("may speak next at"), null=True, blank=True)
+    offered_at = models.DateTimeField(
+        _("waits for a worker since"), null=True, blank=True, help_text=_("The first ring that no worker has answered.")
+    )
+    taken_at = models.DateTimeField(_("taken by a worker at"), null=True, blank=True)
     failures = models.PositiveSmallIntegerField(_("failures in a row"), default=0)
     refusals = models.PositiveSmallIntegerField(_("refusals by policy in a row"), default=0)
     last_reply = models.TextField(_("the server's last words"), blank=True)

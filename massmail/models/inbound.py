@@ -56,6 +56,9 @@ class InboundMessage(models.Model):
     folder = models.CharField(_("folder"), max_length=200)
     uid_validity = models.BigIntegerField(_("UIDVALIDITY"))
     uid = models.BigIntegerField(_("UID"))
+    outgoing = models.BooleanField(
+        _("outgoing"), default=False, help_text=_("Found in the folder of sent mail: it answers nothing.")
+    )
     fingerprint = models.CharField(
         _("fingerprint"),
         max_length=64,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -305,3 +306,8 @@ class AuditEntry(models.Model):
 def audit(action: AuditAction, *, by: Any, text: str = "", **about: Any) -> AuditEntry:
     """Add an entry: who (`by`, a user or None for the machine) did `action` to `mailing=` or `account=`."""
     return AuditEntry.objects.create(action=action, by=by, text=text, **about)
+
+
+def audit_each(action: AuditAction, *, by: Any, texts: Iterable[str]) -> None:
+    """Add an entry for each of `texts`, which say what `by` did `action` to."""
+    AuditEntry.objects.bulk_create([AuditEntry(action=action, by=by, text=text) for text in texts], batch_size=500)

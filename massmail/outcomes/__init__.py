@@ -5,10 +5,11 @@
 | `Delivery.status` and `reason`, `reply`, `attempts`, `not_before`, `sent_at`, once it was `sending` | `deliveries` |
 | `Delivery.status` and `reason`, where a person resolves it or its mailing is merged | `resolving` |
 | `Tally.*` | `deliveries`, `resolving` |
-| `Recipient.vip`, `subscribed`, `Suppression.*`, `Delivery.unsubscribed_at`, the host's own flag | `standing` |
+| `Recipient.vip`, `subscribed`, `Delivery.unsubscribed_at`, the host's own flag | `standing` |
+| `Suppression.*`, and `Recipient.subscribed` where one is lifted | `suppressions`; of one address also `standing` |
 | `Delivery.bounced_at`, `replied_at`, `auto_replied_at`, `complained_at`; reason and reply of a bounce | `returns` |
 | `Returns.*` | `figures`; `since` and `paused_at` with what they reset: `massmail.engine.guard` |
-| `EmailAccount.held_until`, `hold_reason` | `accounts` |
+| `EmailAccount.held_until`, `hold_reason`, `hold_trouble` | `accounts` |
 """
 
 from massmail.outcomes.accounts import hold_account, release_account
@@ -16,14 +17,16 @@ from massmail.outcomes.deliveries import (
     Progress,
     count_sent,
     doubt,
+    note_sent,
     postpone,
     progress,
     requeue,
+    sent,
     settle,
     skip,
     skip_by_hand,
 )
-from massmail.outcomes.replies import Verdict, classify
+from massmail.outcomes.replies import Verdict, classify, trouble
 from massmail.outcomes.returns import (
     Bounce,
     Returned,
@@ -36,14 +39,13 @@ from massmail.outcomes.returns import (
 )
 from massmail.outcomes.standing import (
     find_recipient,
-    lift,
     lock_recipients,
     mark_vip,
     subscribe_again,
-    suppress,
     unsubscribe,
     unsubscribe_by_hand,
 )
+from massmail.outcomes.suppressions import lift, lift_all, suppress, suppress_all, suppressed
 
 __all__ = [
     "Bounce",
@@ -56,23 +58,29 @@ __all__ = [
     "find_recipient",
     "hold_account",
     "lift",
+    "lift_all",
     "lock_recipients",
     "mark_vip",
     "note_auto_reply",
     "note_bounce",
     "note_complaint",
     "note_reply",
+    "note_sent",
     "postpone",
     "progress",
     "prove_sent",
     "release_account",
     "requeue",
     "returned",
+    "sent",
     "settle",
     "skip",
     "skip_by_hand",
     "subscribe_again",
     "suppress",
+    "suppress_all",
+    "suppressed",
+    "trouble",
     "unsubscribe",
     "unsubscribe_by_hand",
 ]

@@ -15,10 +15,10 @@ from django.db.models import F, Q, QuerySet, Sum
 from massmail.choices import AuditAction, DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
 from massmail.models import Delivery, Lane, Mailing, MassmailSettings, Tally
 from massmail.models.mailings import audit
-from massmail.models.statements import Statement, slot
+from massmail.models.statements import Bound, Statement, slot
 from massmail.outcomes import figures
 from massmail.outcomes.replies import Verdict, classify
-from massmail.outcomes.standing import suppress
+from massmail.outcomes.suppressions import suppress
 from massmail.signals import delivery_sent
 from massmail.transport import Reply
 
@@ -105,25 +105,40 @@ def settle(
 
 
 def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date, batch: Counter[int] | None = None) -> None:
-    row = {"pk": delivery.pk, "message_id": delivery.message_id, "reply": reply.text, "sent_at": now}
-    if _sent_statement(DeliveryStatus.SENDING).run(**row):
+    if sent(delivery, reply, now=now).run():
         if batch is None:
             _count(delivery, delivery.lane_id, day, sent=1)
-        else:
-            batch[delivery.mailing_id] += 1
-    elif _sent_statement(DeliveryStatus.UNKNOWN).run(**row):
+        note_sent(delivery, now=now, batch=batch)
+    elif sent(delivery, reply, now=now, before=DeliveryStatus.UNKNOWN).run():
         _count(delivery, delivery.lane_id, day, sent=1, unknown=-1)
-    else:
-        return
+        note_sent(delivery, now=now)
+
+
+def sent(
+    delivery: Delivery, reply: Reply, *, now: dt.datetime, before: DeliveryStatus = DeliveryStatus.SENDING
+) -> Bound:
+    """Return the statement that writes down that `delivery` was sent. If that changed a row, call `note_sent`."""
+    return _sent_statement().bound(
+        pk=delivery.pk, message_id=delivery.message_id, before=before, reply=reply.text, sent_at=now
+    )
+
+
+def note_sent(delivery: Delivery, *, now: dt.datetime, batch: Counter[int] | None = None) -> None:
+    """Count in `batch` that `delivery` was sent, and tell whoever listens, after the commit."""
+    if batch is not None:
+        batch[delivery.mailing_id] += 1
     delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
     if delivery_sent.has_listeners(Delivery):
         transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
 
 
 @cache
-def _sent_statement(before: DeliveryStatus) -> Statement:
+def _sent_statement() -> Statement:
     attempt = Delivery.objects.filter(
-        pk=slot(Delivery, "id", "pk"), message_id=slot(Delivery, "message_id"), status=before
+        pk=slot(Delivery, "id", "pk"),
+        message_id=slot(Delivery, "message_id"),
+        # A slot, so that no plan leans on the index of those that are `sending`: dead entries pile up in it.
+        status=slot(Delivery, "status", "before"),
     )
     return Statement(
         attempt,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from massmail.choices import Ending, Failure, Phase
+from massmail.choices import AccountTrouble, Ending, Failure, Phase
 from massmail.transport import Reply
 
 #: Enhanced status codes that say: there is no such mailbox, and there will be none tomorrow (RFC 3463, 3.2 and 3.3;
@@ -88,6 +88,19 @@ def classify(reply: Reply) -> Verdict:
     if reply.phase is Phase.RCPT and reply.local:
         return _REFUSED
     return _of_whom(reply) or (_temporary(reply) if reply.code < 500 else _permanent(reply))
+
+
+def trouble(reply: Reply, *, by_token: bool) -> AccountTrouble:
+    """Return what kind of trouble puts an account on hold for `reply`; `by_token`: it logs in by OAuth2."""
+    if classify(reply).ending is Ending.LIMIT:
+        return AccountTrouble.LIMIT
+    if reply.phase is Phase.AUTH or (reply.code == 530 and reply.phase is not Phase.RCPT):
+        return AccountTrouble.CONNECTION if by_token else AccountTrouble.LOGIN
+    if reply.phase is Phase.STARTTLS:
+        return AccountTrouble.ENCRYPTION
+    if reply.phase in {Phase.CONNECT, Phase.BANNER, Phase.EHLO}:
+        return AccountTrouble.SERVER
+    return AccountTrouble.SENDER
 
 
 def _before_mail(reply: Reply) -> Verdict:

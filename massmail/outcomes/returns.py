@@ -18,7 +18,7 @@ from massmail.choices import BounceReason, DeliveryStatus, Failure, SuppressionR
 from massmail.models import Delivery, Mailing, MassmailSettings, Returns
 from massmail.outcomes.figures import add
 from massmail.outcomes.resolving import treat_as_sent
-from massmail.outcomes.standing import suppress
+from massmail.outcomes.suppressions import suppress
 
 #: What may have reached somebody, so that something can come back from there.
 LEFT = (DeliveryStatus.SENT, DeliveryStatus.UNKNOWN, DeliveryStatus.FAILED)

@@ -5,14 +5,14 @@ Three places may say no: the address's suppression, the recipient, the host's ow
 
 from __future__ import annotations
 
-import re
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
-from django.db.models import QuerySet, Value
-from django.db.models.functions import Cast
+from django.db.models import Exists, F, QuerySet, Value
+from django.db.models.functions import Cast, Coalesce, Concat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -21,11 +21,14 @@ from massmail.models import Delivery, Recipient, Suppression
 from massmail.models.bulk import insert_select
 from massmail.models.mailings import audit
 from massmail.outcomes import figures
+from massmail.outcomes.suppressions import suppress
 from massmail.recipient_types import RecipientType, find_type, recipient_types, type_for
-from massmail.signals import address_suppressed
+from massmail.tokens import parse_link_name
 
-#: What `massmail.tokens` puts into links: a token, and the position of the address where it is not the first.
-TOKEN = re.compile(r"(?P<token>[A-Za-z0-9_-]{1,32})(?:\.(?P<position>[0-9]{1,4}))?")
+#: Who was sent something, or perhaps: nobody knows of a mail whose server did not answer, or not yet.
+MAILED = (DeliveryStatus.SENT, DeliveryStatus.SENDING, DeliveryStatus.UNKNOWN)
+#: Reasons that are the recipient's own word, which outweighs what machines found out about the address.
+OWN_WORD = (SuppressionReason.UNSUBSCRIBED, SuppressionReason.COMPLAINT)
 
 
 def mark_vip(recipients: QuerySet[Any], *, vip: bool) -> int:
@@ -65,48 +68,60 @@ def with_object_id(queryset: QuerySet[Any]) -> QuerySet[Any]:
     return queryset.annotate(mm_object_id=Cast("pk", models.CharField(max_length=64)))
 
 
-def suppress(address: str, reason: SuppressionReason, *, source: str) -> bool:
-    """Put `address` (normalised) on the suppression list; False if it was there already. The first reason stays."""
-    _row, created = Suppression.objects.get_or_create(address=address, defaults={"reason": reason, "source": source})
-    if created:
-        transaction.on_commit(lambda: address_suppressed.send_robust(Suppression, address=address, reason=reason))
-    return created
-
-
-@transaction.atomic
-def lift(suppression: Suppression, *, by: Any, why: str = "") -> None:
-    """Take an address off the list, and back the opt-outs made through links to it; logged with who did it and `why`.
-
-    If the address was listed for another reason, opt-outs stay. The host's own flag stays in any case: it belongs to
-    the host, and still wins.
-    """
-    audit(AuditAction.SUPPRESSION_LIFTED, by=by, text=": ".join(filter(None, [suppression.address, why])))
-    if suppression.reason == SuppressionReason.UNSUBSCRIBED:
-        opted_out = Recipient.objects.filter(subscribed=False, addresses__icontains=suppression.address)
-        keys = [recipient.pk for recipient in opted_out if suppression.address in recipient.addresses]
-        Recipient.objects.filter(pk__in=keys).update(subscribed=True)
-    suppression.delete()
-
-
-def find_recipient(token: str) -> tuple[Recipient, str] | None:
-    """Return the recipient and the address behind the `token` of a link, or None where it leads nowhere."""
-    match = TOKEN.fullmatch(token)
-    recipient = match and Recipient.objects.filter(token=match["token"]).first()
-    if not match or not recipient:
+def find_recipient(name: str) -> tuple[Recipient, str] | None:
+    """Return the recipient and the address that the `name` in a link speaks of, or None where it leads nowhere."""
+    link = parse_link_name(name)
+    recipient = Recipient.objects.filter(token=link.token).first() if link else None
+    if not link or not recipient or link.position >= len(recipient.addresses):
         return None
-    position = int(match["position"] or 0)
-    return (recipient, recipient.addresses[position]) if position < len(recipient.addresses) else None
+    return recipient, recipient.addresses[link.position]
 
 
-@transaction.atomic
 def unsubscribe(recipient: Recipient, address: str, *, source: str) -> None:
     """Carry out that `recipient` wants no more mail at `address` (normalised). Doing it twice changes nothing.
 
-    The address is suppressed, the recipient and every host object with that address are unsubscribed, the host's own
-    flags follow, and the last mail sent there notes when it happened.
+    The address is suppressed, the recipient and every host object with that address are unsubscribed, and the host's
+    own flags follow. The evidence is kept: on the suppression and in the log, both of which outlive the mailing, how it
+    came (`source`) and after which mail, the last one sent there; on that delivery, when.
     """
-    lock_recipients(recipient.content_type_id)
-    suppress(address, SuppressionReason.UNSUBSCRIBED, source=source)
+    own_word = Suppression.objects.filter(address=address, reason__in=OWN_WORD)
+    done = Recipient.objects.filter(Exists(own_word), pk=recipient.pk, subscribed=False)
+    if done.exists():
+        return  # without a lock: whoever knows a link may ask as often as he likes
+    with transaction.atomic():
+        lock_recipients(recipient.content_type_id)
+        if done.exists():
+            return  # another request was quicker
+        last = _last_mail(recipient, address)
+        evidence = f"{source}; {_in_words(last)}" if last else source
+        _opt_out(recipient, address, source=evidence)
+        _note_on(last)
+        audit(AuditAction.UNSUBSCRIBED, by=None, mailing=last and last.mailing, text=f"{address}: {evidence}")
+
+
+def _last_mail(recipient: Recipient, address: str) -> Delivery | None:
+    mailed = Delivery.objects.filter(object_id=recipient.object_id, address=address, status__in=MAILED)
+    last = mailed.filter(mailing__content_type=recipient.content_type).select_related("mailing")
+    return last.order_by(Coalesce("sent_at", "sending_at").desc()).first()
+
+
+def _in_words(delivery: Delivery) -> str:
+    """Return which mail it was, as evidence that is kept: neither in the visitor's language nor in his time zone."""
+    at = (delivery.sent_at or delivery.sending_at or timezone.now()).astimezone(dt.UTC)
+    return f"mailing {delivery.mailing_id} “{delivery.mailing}”, {at:%Y-%m-%d %H:%M} UTC"
+
+
+def _note_on(last: Delivery | None) -> None:
+    if last is not None:
+        noted = Delivery.objects.filter(pk=last.pk, unsubscribed_at=None).update(unsubscribed_at=timezone.now())
+        figures.add(last.mailing_id, unsubscribed=noted)
+
+
+def _opt_out(recipient: Recipient, address: str, *, source: str) -> None:
+    if not suppress(address, SuppressionReason.UNSUBSCRIBED, source=source):
+        before = Suppression.objects.filter(address=address).exclude(reason__in=OWN_WORD)
+        words = Concat(F("source"), Value(f"\n{source}"), output_field=models.TextField())
+        before.update(reason=SuppressionReason.UNSUBSCRIBED, source=words)
     Recipient.objects.filter(pk=recipient.pk).update(subscribed=False)
     for recipient_type in recipient_types():
         _unsubscribe_objects(recipient_type, address)
@@ -115,15 +130,6 @@ def unsubscribe(recipient: Recipient, address: str, *, source: str) -> None:
     if own_type is not None:
         own = own_type.model_class._default_manager.filter(pk=own_type.to_pk(recipient.object_id))
         own_type.set_subscribed(own, False)
-    last = (
-        Delivery.objects.filter(object_id=recipient.object_id, address=address, status=DeliveryStatus.SENT)
-        .filter(mailing__content_type=recipient.content_type)
-        .order_by("-sent_at")
-        .first()
-    )
-    if last is not None and last.unsubscribed_at is None:
-        noted = Delivery.objects.filter(pk=last.pk, unsubscribed_at=None).update(unsubscribed_at=timezone.now())
-        figures.add(last.mailing_id, unsubscribed=noted)
 
 
 @transaction.atomic
@@ -131,7 +137,8 @@ def unsubscribe_by_hand(obj: Any, addresses: Sequence[str], *, by: Any) -> None:
     """Carry out what the host object `obj` told `by`: no more mail at any of its `addresses` (normalised)."""
     recipient, own = _standing_of(obj)
     for address in addresses:
-        unsubscribe(recipient, address, source=_("Entered by %(user)s") % {"user": by})
+        _opt_out(recipient, address, source=_("Entered by %(user)s") % {"user": by})
+        _note_on(_last_mail(recipient, address))
     Recipient.objects.filter(pk=recipient.pk).update(subscribed=False)
     type_for(obj).set_subscribed(own, False)
     audit(AuditAction.UNSUBSCRIBED, by=by, text=": ".join([str(obj), *addresses]))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from django.utils.module_loading import import_string
 
-from massmail.choices import Phase, Security
+from massmail.choices import Obstacle, Phase, Security
 from massmail.conf import conf
 from massmail.exceptions import MassmailConfigurationError
 
@@ -40,13 +40,15 @@ class Reply:
     """The last words of a conversation: the step they belong to, the server's code (None: no usable answer), the text.
 
     `local` marks words of our own: this side would not go on, because the certificate, the login or the address does
-    not fit this server. Without a code that is the account's configuration, which no retry will mend.
+    not fit this server. Without a code that is the account's configuration, which no retry will mend; `obstacle` says
+    what of it.
     """
 
     phase: Phase
     code: int | None
     text: str
     local: bool = False
+    obstacle: Obstacle | None = None
 
     @property
     def accepted(self) -> bool:
@@ -85,6 +87,19 @@ class TransportError(Exception):
         return self.reply.phase is Phase.DOT and not self.reply.refused
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """An open connection: the TLS version ("TLSv1.3", "" without TLS), and what the server said to greeting and login.
+
+    `size_limit` is the largest message in octets that it says it takes (RFC 1870), None if it does not say.
+    """
+
+    encryption: str = ""
+    greeting: str = ""
+    welcome: str = ""
+    size_limit: int | None = None
+
+
 class Connection(Protocol):
     """One session with one server, for any number of messages one after the other. Not to be shared by threads."""
 
@@ -93,6 +108,10 @@ class Connection(Protocol):
     @property
     def usable(self) -> bool:
         """Whether `deliver` may be called: opened, and neither closed nor failed since."""
+
+    @property
+    def facts(self) -> Facts:
+        """What the server said and agreed to while the connection was opened; empty where it is not open."""
 
     def open(self) -> None:
         """Connect and log in. Raises `TransportError`; the connection is closed then and may be opened again."""

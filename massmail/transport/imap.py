@@ -9,17 +9,18 @@ import datetime as dt
 import imaplib
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 from imapclient import exceptions
 
-from massmail.choices import Security
-from massmail.transport.base import Endpoint
-from massmail.transport.imap_session import ALLOWANCE, ContextFactory, TooMuch, WaryClient
+from massmail.choices import Obstacle, Phase, Security
+from massmail.transport.base import Endpoint, Facts
+from massmail.transport.imap_session import ALLOWANCE, ContextFactory, NoSTARTTLS, TooMuch, WaryClient
 from massmail.transport.reach import PrivateAddress
 from massmail.transport.session import readable
 
@@ -53,11 +54,16 @@ _GARBAGE = (ValueError, LookupError, TypeError, AttributeError, AssertionError, 
 
 
 class MailboxError(Exception):
-    """The mailbox can't be read. The text says why; `login` that it needs a person: the login or the settings."""
+    """The mailbox can't be read. The text says why; `login` that it needs a person: the login or the settings.
 
-    def __init__(self, text: str, *, login: bool = False) -> None:
+    `phase` tells how far opening it came, and `obstacle` what on our side kept it from going on.
+    """
+
+    def __init__(
+        self, text: str, *, login: bool = False, phase: Phase | None = None, obstacle: Obstacle | None = None
+    ) -> None:
         super().__init__(text)
-        self.login = login
+        self.login, self.phase, self.obstacle = login, phase, obstacle
 
 
 class OversizeError(MailboxError):
@@ -98,6 +104,15 @@ class IMAPConnection:
         """Whether the session goes on after the last error."""
         return self._open is not None
 
+    @property
+    def facts(self) -> Facts:
+        """What the server said and agreed to while the session was opened; empty where it is not open."""
+        if self._open is None:
+            return Facts()
+        return Facts(
+            encryption=self._open.encryption, greeting=readable(self._open.welcome or b"").removeprefix("* OK ")
+        )
+
     def open(self) -> None:
         """Connect, encrypt, log in. Raises `MailboxError`."""
         where = self.endpoint
@@ -109,6 +124,8 @@ class IMAPConnection:
                 )
                 % {"host": where.host},
                 login=True,
+                phase=Phase.AUTH,
+                obstacle=Obstacle.CLEAR_TEXT,
             )
         try:
             with self._step():
@@ -136,6 +153,7 @@ class IMAPConnection:
             raise MailboxError(
                 _("The server refuses the login: %(words)s") % {"words": failure},
                 login=not any(words in failure.lower() for words in _FOR_NOW),
+                phase=Phase.AUTH,
             )
 
     @sensitive_variables()
@@ -202,21 +220,17 @@ class IMAPConnection:
 
         Raises `OversizeError`, after which the session is over, and `MailboxError`.
         """
-        with self._step(2 * limit + CHATTER):
+        return next(iter(self.fetch_all([uid], limit=limit)), None)
+
+    def fetch_all(self, uids: Sequence[int], *, limit: int) -> list[Fetched]:
+        """Return at most the first `limit` octets of each of these mails, in their order, without those that are gone.
+
+        One command for all of them. Raises like `fetch`.
+        """
+        with self._step((2 * limit + CHATTER) * len(uids)):
             items = [b"RFC822.SIZE", b"INTERNALDATE", f"BODY.PEEK[]<0.{limit}>".encode()]
-            found = self._client.fetch([uid], items).get(uid)
-            if found is None:
-                return None
-            data = found.get(b"BODY[]<0>") or found.get(b"BODY[]") or b""
-            if not isinstance(data, bytes):
-                raise TypeError("A mail that is not a string")
-            received_at = found.get(b"INTERNALDATE")
-            return Fetched(
-                uid=uid,
-                size=max(len(data), min(int(found.get(b"RFC822.SIZE") or 0), MAX_VALIDITY)),
-                received_at=received_at if isinstance(received_at, dt.datetime) and received_at.tzinfo else None,
-                data=data[:limit],
-            )
+            found = self._client.fetch(list(uids), items)
+            return [_fetched(uid, found[uid], limit) for uid in uids if uid in found]
 
     def close(self) -> None:
         """Say goodbye and close. Never raises."""
@@ -248,9 +262,11 @@ class IMAPConnection:
         except TooMuch:
             self._hang_up()
             raise OversizeError(_("The server sent more than it was asked for.")) from None
-        except (OSError, imaplib.IMAP4.abort, PrivateAddress) as error:
+        except (OSError, imaplib.IMAP4.abort, PrivateAddress, NoSTARTTLS) as error:
             self._hang_up()
-            raise MailboxError(_cause(error), login=_needs_person(error)) from error
+            raise MailboxError(
+                _cause(error), login=_needs_person(error), phase=_phase(error), obstacle=_obstacle(error)
+            ) from error
         except imaplib.IMAP4.error as error:
             raise MailboxError(_("The server said: %(words)s") % {"words": _words(error)}) from error
         except _GARBAGE as error:
@@ -264,8 +280,38 @@ class IMAPConnection:
                 client.shutdown()
 
 
+def _fetched(uid: int, found: dict[bytes, Any], limit: int) -> Fetched:
+    data = found.get(b"BODY[]<0>") or found.get(b"BODY[]") or b""
+    if not isinstance(data, bytes):
+        raise TypeError("A mail that is not a string")
+    received_at = found.get(b"INTERNALDATE")
+    return Fetched(
+        uid=uid,
+        size=max(len(data), min(int(found.get(b"RFC822.SIZE") or 0), MAX_VALIDITY)),
+        received_at=received_at if isinstance(received_at, dt.datetime) and received_at.tzinfo else None,
+        data=data[:limit],
+    )
+
+
 def _needs_person(error: Exception) -> bool:
-    return isinstance(error, ssl.SSLCertVerificationError | PrivateAddress)
+    return isinstance(error, ssl.SSLCertVerificationError | PrivateAddress | NoSTARTTLS)
+
+
+def _phase(error: Exception) -> Phase:
+    """Return in which step of opening `error` must have come up."""
+    if isinstance(error, ssl.SSLError | NoSTARTTLS):
+        return Phase.STARTTLS
+    return Phase.BANNER if isinstance(error, imaplib.IMAP4.abort) else Phase.CONNECT
+
+
+def _obstacle(error: Exception) -> Obstacle | None:
+    found = {
+        PrivateAddress: Obstacle.PRIVATE,
+        NoSTARTTLS: Obstacle.NO_STARTTLS,
+        ssl.SSLCertVerificationError: Obstacle.CERTIFICATE,
+        ssl.SSLError: Obstacle.NO_TLS,
+    }
+    return next((obstacle for kind, obstacle in found.items() if isinstance(error, kind)), None)
 
 
 def _cause(error: Exception) -> str:

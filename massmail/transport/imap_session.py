@@ -12,10 +12,11 @@ import ssl
 import time
 from collections.abc import Callable
 
+from django.utils.translation import gettext as _
 from imapclient import IMAPClient
 
 from massmail.choices import Security
-from massmail.transport import reach
+from massmail.transport import reach, wire
 from massmail.transport.base import Endpoint
 
 #: Octets a server may send in answer to one command, unless it was asked for more.
@@ -32,6 +33,10 @@ class TooMuch(Exception):
 
     Not one of imaplib's errors, which it would replace by others on their way.
     """
+
+
+class NoSTARTTLS(Exception):
+    """The server does not begin TLS, or somebody between keeps it from doing so."""
 
 
 class WaryIMAP4(imaplib.IMAP4):
@@ -54,13 +59,20 @@ class WaryIMAP4(imaplib.IMAP4):
         """Begin TLS with STARTTLS; what was slipped in before it is forgotten (RFC 9051, 6.2.1)."""
         if self.state != "NONAUTH":
             raise self.abort("PREAUTH before STARTTLS")
-        status, _data = self._simple_command("STARTTLS")
-        if status != "OK":
-            raise self.error("STARTTLS refused")
+        if not self._begins_tls():
+            raise NoSTARTTLS(_("The server does not offer STARTTLS."))
         self.sock = self._encrypted()
         self._buffer.clear()
         self.untagged_responses.clear()
         self._get_capabilities()
+
+    def _begins_tls(self) -> bool:
+        try:
+            return bool(self._simple_command("STARTTLS")[0] == "OK")
+        except self.abort:
+            raise
+        except self.error:  # BAD: it does not know the command
+            return False
 
     def _encrypted(self) -> socket.socket:
         try:
@@ -131,6 +143,10 @@ class WaryClient(IMAPClient):
         self._imap.encrypt()
         self._cached_capabilities = None
         self._starttls_done = True
+
+    @property
+    def encryption(self) -> str:
+        return wire.tls_version(self._imap.sock)
 
     def allow(self, octets: int) -> None:
         """Grant the next commands `octets` together."""

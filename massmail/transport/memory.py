@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from massmail.choices import Phase
-from massmail.transport.base import Endpoint, Reply, TransportError
+from massmail.transport.base import Endpoint, Facts, Reply, TransportError
 from massmail.transport.wire import envelope_address
 
 
@@ -48,6 +48,10 @@ class MemoryConnection:
     @property
     def usable(self) -> bool:
         return self._open
+
+    @property
+    def facts(self) -> Facts:
+        return Facts()
 
     def open(self) -> None:
         self._open = True

@@ -19,9 +19,9 @@ from typing import NoReturn
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from massmail.choices import Phase, Security
+from massmail.choices import Obstacle, Phase, Security
 from massmail.transport import login, reach, wire
-from massmail.transport.base import Endpoint, Reply, TransportError
+from massmail.transport.base import Endpoint, Facts, Reply, TransportError
 from massmail.transport.session import Garbage, Session, readable
 
 logger = logging.getLogger(__name__)
@@ -48,12 +48,25 @@ class SMTPConnection:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._session: Session | None = None
+        self._greeting = self._welcome = ""
         # False also while a message is on its way: an interrupt in the middle leaves nothing that may be used again.
         self._ready = False
 
     @property
     def usable(self) -> bool:
         return self._ready
+
+    @property
+    def facts(self) -> Facts:
+        if self._session is None:
+            return Facts()
+        size = self._session.esmtp_features.get("size", "").strip()
+        return Facts(
+            encryption=wire.tls_version(self._session.sock),
+            greeting=self._greeting,
+            welcome=self._welcome,
+            size_limit=int(size) if size.isdecimal() and int(size) else None,  # 0: no fixed maximum (RFC 1870, 4)
+        )
 
     def open(self) -> None:
         """Connect, greet, encrypt, log in. Raises `TransportError`."""
@@ -103,17 +116,20 @@ class SMTPConnection:
                     "or add it to MASSMAIL_CLEAR_TEXT_HOSTS."
                 )
                 % {"host": where.host},
+                Obstacle.CLEAR_TEXT,
             )
 
     def _greet(self) -> None:
         self._connect()
         if self.endpoint.security == Security.SSL:
             self._encrypt()
-        self._insist(self._hear(Phase.BANNER))
+        greeting = self._hear(Phase.BANNER)
+        self._insist(greeting)
+        self._greeting = greeting.text
         self._say_hello()
         if self.endpoint.security == Security.STARTTLS:
             if not self._talk.has_extn("starttls"):
-                self._refuse(Phase.STARTTLS, _("The server does not offer STARTTLS."))
+                self._refuse(Phase.STARTTLS, _("The server does not offer STARTTLS."), Obstacle.NO_STARTTLS)
             self._insist(self._ask(Phase.STARTTLS, "STARTTLS"))
             self._encrypt()
             self._say_hello()
@@ -126,9 +142,10 @@ class SMTPConnection:
                 # The dot is a write of its own; it would wait for the acknowledgement of the text, often 40 ms.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except ValueError:  # a label over 63 letters, a NUL
-            self._refuse(Phase.CONNECT, _("“%(host)s” is not the name of a server.") % {"host": where.host})
+            words = _("“%(host)s” is not the name of a server.") % {"host": where.host}
+            self._refuse(Phase.CONNECT, words, Obstacle.NO_HOST)
         except reach.PrivateAddress as error:
-            self._refuse(Phase.CONNECT, str(error))
+            self._refuse(Phase.CONNECT, str(error), Obstacle.PRIVATE)
         self._session = Session(sock, name=wire.greeting_name(socket.gethostname(), sock.getsockname()[0]))
 
     def _encrypt(self) -> None:
@@ -138,10 +155,11 @@ class SMTPConnection:
             except _CUT_OFF:
                 raise
             except ssl.SSLCertVerificationError as error:
-                why = {"why": error.verify_message}
-                self._refuse(Phase.STARTTLS, _("The server's certificate cannot be trusted: %(why)s") % why)
+                words = _("The server's certificate cannot be trusted: %(why)s") % {"why": error.verify_message}
+                self._refuse(Phase.STARTTLS, words, Obstacle.CERTIFICATE)
             except ssl.SSLError as error:
-                self._refuse(Phase.STARTTLS, _("No TLS with this server: %(why)s") % {"why": error.reason or error})
+                words = _("No TLS with this server: %(why)s") % {"why": error.reason or error}
+                self._refuse(Phase.STARTTLS, words, Obstacle.NO_TLS)
 
     def _say_hello(self) -> None:
         with self._step(Phase.EHLO):
@@ -155,15 +173,17 @@ class SMTPConnection:
             reply = error.reply
         # A new exception: the frames of the old one hold the password, and error reports show the variables of frames.
         self._insist(reply)
+        self._welcome = reply.text
 
     @sensitive_variables()
     def _try_mechanisms(self) -> Reply:
         offered = self._talk.esmtp_features.get("auth", "").split()
         mechanisms = login.in_common(offered, token=bool(self.endpoint.token))
         if not mechanisms and self.endpoint.token:
-            self._refuse(Phase.AUTH, _("The server offers no login with OAuth2."))
+            self._refuse(Phase.AUTH, _("The server offers no login with OAuth2."), Obstacle.NO_LOGIN)
         if not mechanisms:
-            self._refuse(Phase.AUTH, _("The server offers no login with user name and password."))
+            words = _("The server offers no login with user name and password.")
+            self._refuse(Phase.AUTH, words, Obstacle.NO_LOGIN)
         for mechanism in mechanisms:
             reply = self._authenticate(mechanism)
             # 504 is about the mechanism (RFC 4954, 4). A refused password is not tried twice: it locks accounts.
@@ -321,8 +341,8 @@ class SMTPConnection:
         if not reply.accepted:
             self._fail(reply)
 
-    def _refuse(self, phase: Phase, text: str) -> NoReturn:
-        self._fail(Reply(phase=phase, code=None, text=text, local=True))
+    def _refuse(self, phase: Phase, text: str, obstacle: Obstacle) -> NoReturn:
+        self._fail(Reply(phase=phase, code=None, text=text, local=True, obstacle=obstacle))
 
     def _fail(self, reply: Reply) -> NoReturn:
         self._hang_up()

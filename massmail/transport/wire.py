@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
+import ssl
 
 import idna
 
@@ -48,6 +50,11 @@ def envelope_address(address: str) -> str:
     if not domain.isascii():
         domain = idna.encode(domain, uts46=True).decode()
     return local_part + at + domain
+
+
+def tls_version(sock: socket.socket) -> str:
+    """Return the version of TLS that `sock` speaks, like "TLSv1.3"; "" if none."""
+    return (sock.version() or "") if isinstance(sock, ssl.SSLSocket) else ""
 
 
 def greeting_name(host_name: str, local_address: str) -> str:

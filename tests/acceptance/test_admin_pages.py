@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from example_project.crm.models import Contact
 from massmail.engine import lifecycle
@@ -15,12 +13,8 @@ from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, MassmailSe
 from massmail.outcomes import hold_account
 from massmail.transport import memory
 from tests import world
-from tests.adminpages import client_of, url
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-except ImportError:  # comes with the extra "browser"; the fixture `page` says so
-    Axe = None
+from tests.acceptance.looking import each_window, faults, faults_of, let_in, shown, window_of
+from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -38,8 +32,7 @@ def enter(page: Any, live_server: Any) -> Any:
     """Let somebody into the admin without the form."""
 
     def log_in(person: Any) -> Any:
-        session = client_of(person).cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        let_in(page.context, person, live_server.url)
         page.set_default_timeout(10_000)
         return page
 
@@ -192,59 +185,27 @@ def test_from_a_number_to_its_file(enter, live_server, alice):
     page.frame_locator("iframe.massmail-html").get_by_text("Dear First1").wait_for()
 
 
-INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>|<style|<[^>]*\s(style|on[a-z]+)=")
+@each_window
+def test_pages_can_be_read_by_everybody(window, browser, live_server, addresses, boss):
+    with window_of(browser, boss, live_server.url, window) as page:
+        found = faults_of(page, addresses)
+    assert not found, shown(found)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_pages_fit_the_window_and_have_nothing_inline(width, enter, addresses, boss):
-    page = enter(boss)
-    page.set_viewport_size({"width": width, "height": 900})
-    for address in addresses:
-        page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        assert not INLINE.search(page.request.get(address).text()), address
-
-
-#: Django's own: breadcrumbs and the search's "Show all" are links without underlines. Frames hold the authors' mails.
-NOT_OURS = [[".breadcrumbs"], ["#changelist-search"], ["iframe"]]
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark")])
-def test_accessibility(width, scheme, browser, enter, addresses, boss):
-    cookies = enter(boss).context.cookies()
-    # axe writes styles into the page.
-    context = browser.new_context(
-        bypass_csp=True,
-        color_scheme=scheme,
-        viewport={"width": width, "height": 900},
-        storage_state={"cookies": cookies},
-    )
-    page, found = context.new_page(), []
-    for address in addresses:
-        page.goto(address)
-        axe = Axe().run(page, context={"exclude": NOT_OURS})
-        if axe.violations_count:
-            found.append(f"{address}: {axe.generate_report()}")
-    context.close()
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessibility__empty_list_and_refused_forms(scheme, browser, enter, live_server, eve):
-    cookies = enter(eve).context.cookies()
-    context = browser.new_context(bypass_csp=True, color_scheme=scheme, storage_state={"cookies": cookies})
-    page = context.new_page()
-    page.goto(live_server.url + url(Mailing, "changelist"))
-    page.get_by_role("heading", name="No mailing yet").wait_for()
-    empty = Axe().run(page, context={"exclude": NOT_OURS})
-    page.get_by_role("link", name="write a message").click()
-    page.fill("#id_subject", "News")
-    page.fill("#id_content", "{% load x %}")
-    page.click("[name=_save]")
-    error, field = page.locator("#id_content_error"), page.locator("#id_content")
-    error.wait_for()
-    assert error.bounding_box()["x"] == field.bounding_box()["x"]
-    refused = Axe().run(page, context={"exclude": NOT_OURS})
-    context.close()
-    assert not empty.violations_count, empty.generate_report()
-    assert not refused.violations_count, refused.generate_report()
+@each_window
+def test_empty_lists_and_refused_forms(window, browser, live_server, eve):
+    lists = [live_server.url + url(model, "changelist") for model in (Message, Signature, EmailAccount, Delivery)]
+    with window_of(browser, eve, live_server.url, window) as page:
+        found = faults_of(page, [f"{live_server.url}/admin/massmail/", *lists])
+        page.goto(live_server.url + url(Mailing, "changelist"))
+        page.get_by_role("heading", name="No mailing yet").wait_for()
+        found += faults(page)
+        page.get_by_role("link", name="write a message").click()
+        page.fill("#id_subject", "News")
+        page.fill("#id_content", "{% load x %}")
+        page.click("[name=_save]")
+        error, field = page.locator("#id_content_error"), page.locator("#id_content")
+        error.wait_for()
+        assert error.bounding_box()["x"] == field.bounding_box()["x"]
+        found += faults(page)
+    assert not found, shown(found)

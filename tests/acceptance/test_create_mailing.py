@@ -5,28 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from example_project.crm.models import Contact, Country, Tag
 from massmail.models import Mailing
 from tests import world
-from tests.adminpages import client_of, url
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-except ImportError:  # comes with the extra "browser"; the fixture `page` says so
-    Axe = None
+from tests.acceptance.looking import each_window, faults, faults_of, let_in, shown, window_of
+from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-#: Django's own: breadcrumbs are links without underlines.
-NOT_OURS = [[".breadcrumbs"]]
 
 
 def visit(page: Any, live_server: Any, person: Any) -> Any:
     """Open the list of mailings as `person`."""
-    session = client_of(person).cookies[settings.SESSION_COOKIE_NAME].value
-    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+    let_in(page.context, person, live_server.url)
     page.set_default_timeout(10_000)
     page.goto(live_server.url + url(Mailing, "changelist"))
     return page
@@ -78,35 +69,6 @@ def test_filters_count_create_again(width, page, expect, live_server, alice, mar
     expect(panel).to_contain_text("Will get it 5", use_inner_text=True)
 
 
-def test_by_keyboard_alone(page, expect, live_server, alice, market):
-    visit(page, live_server, alice)
-    keys = page.keyboard
-
-    def walk_to(what: str) -> None:
-        for _step in range(120):
-            if page.evaluate("what => document.activeElement.matches(what)", what):
-                return
-            keys.press("Tab")
-        raise AssertionError(f"{what} is out of the keyboard's reach")
-
-    walk_to(".object-tools a")
-    keys.press("Enter")
-    panel = page.locator("[data-massmail-count]")
-    expect(panel).to_contain_text("Match 50", use_inner_text=True)
-    walk_to("[name=q-country]")
-    keys.type("germ")
-    keys.press("Enter")
-    expect(page.locator("[name=f-country]")).to_have_count(1)
-    walk_to("[name=f-country]")
-    keys.press("Space")
-    expect(page.locator("[data-massmail-status]")).to_contain_text("5")
-    expect(panel).to_contain_text("Will get it 5", use_inner_text=True)
-    walk_to("[name=_create]")
-    keys.press("Enter")
-    expect(page.locator(".messagelist")).to_contain_text("with 5 recipients")
-    assert Mailing.objects.get().filters["values"] == {"country": [str(market[0].pk)]}
-
-
 def test_without_a_script(browser, expect, live_server, alice, market):
     context = browser.new_context(java_script_enabled=False)
     page = visit(context.new_page(), live_server, alice)
@@ -121,19 +83,15 @@ def test_without_a_script(browser, expect, live_server, alice, market):
     context.close()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_accessibility(width, scheme, browser, live_server, alice, boss, market):
-    # axe writes styles into the page.
-    size = {"width": width, "height": 900}
-    for person, path in ((alice, ""), (boss, "?type=crm.company")):
-        context = browser.new_context(bypass_csp=True, color_scheme=scheme, viewport=size)
-        page = visit(context.new_page(), live_server, person)
-        page.goto(live_server.url + url(Mailing, "create") + path)
-        page.locator("[data-massmail-count] dl, .massmail-count-error:visible").first.wait_for()
-        page.wait_for_timeout(100)
-        axe = Axe().run(page, context={"exclude": NOT_OURS})
-        context.close()
-        assert not axe.violations_count, axe.generate_report()
+@each_window
+def test_pages_can_be_read_by_everybody(window, browser, live_server, alice, boss, market):
+    found = []
+    for person, query in ((alice, ""), (boss, "?type=crm.company")):
+        with window_of(browser, person, live_server.url, window) as page:
+            found += faults_of(page, [live_server.url + url(Mailing, "create") + query])
+            page.locator("[data-massmail-count] dl, .massmail-count-error:visible").first.wait_for()
+            found += faults(page)
+    assert not found, shown(found)
 
 
 def test_a_late_answer_does_not_replace_a_newer_one(page, expect, live_server, alice, market):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.utils import timezone
 
 from example_project.crm.models import Contact
@@ -15,24 +13,10 @@ from massmail.engine.window import local_day
 from massmail.models import Delivery, EmailAccount, Lane, MassmailSettings, Recipient, Suppression, Tally
 from massmail.outcomes import hold_account, suppress, unsubscribe_by_hand
 from tests import world
-from tests.adminpages import client_of, url
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-except ImportError:  # comes with the extra "browser"; the fixture `page` says so
-    Axe = None
+from tests.acceptance.looking import each_window, faults_of, let_in, shown, window_of
+from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-#: Django's own: breadcrumbs and "Show all" are links without underlines, Select2 has fields without labels.
-NOT_OURS = [[".breadcrumbs"], ["#changelist-search"], [".select2"]]
-INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>|<style|<[^>]*\s(style|on[a-z]+)=")
-
-
-def let_in(context: Any, person: Any, address: str) -> None:
-    """Let somebody into the admin without the form."""
-    session = client_of(person).cookies[settings.SESSION_COOKIE_NAME].value
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": address}])
 
 
 @pytest.fixture
@@ -63,39 +47,18 @@ def desk(alice: Any) -> dict[str, Any]:
     return {**found, "office": office, "held": held}
 
 
-def main_pages(desk: dict[str, Any]) -> list[str]:
-    things = (desk["busy"], desk["bounced"], desk["office"], desk["held"])
-    return [*(url(thing, "change") for thing in things), url(Contact, "changelist"), url(EmailAccount, "changelist")]
-
-
-def other_pages(desk: dict[str, Any]) -> list[str]:
-    pages = [url(desk["new"], "change"), url(desk["opted-out"], "change"), url(desk["busy"], "massmail")]
+def pages_of(desk: dict[str, Any]) -> list[str]:
+    pages = [url(desk[name], "change") for name in ("busy", "new", "opted-out", "bounced", "office", "held")]
+    pages += [url(Contact, "changelist"), url(EmailAccount, "changelist"), url(desk["busy"], "massmail")]
     pages += [url(desk["opted-out"], "massmail_subscribe"), url(desk["bounced"], "massmail_lift")]
     return [*pages, url(desk["office"], "copy")]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
-def test_pages_fit_and_are_accessible(width, scheme, browser, live_server, desk, boss):
-    # axe writes styles into the page.
-    context = browser.new_context(bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900})
-    let_in(context, boss, live_server.url)
-    page, found = context.new_page(), []
-    addresses = main_pages(desk) + (other_pages(desk) if (width, scheme) == (390, "light") else [])
-    for address in addresses:
-        page.goto(live_server.url + address)
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            found.append(f"{address} is wider than {width}")
-        axe = Axe().run(page, context={"exclude": NOT_OURS})
-        if axe.violations_count:
-            found.append(f"{address}: {axe.generate_report()}")
-    context.close()
-    assert not found, "\n".join(found)
-
-
-def test_nothing_is_inline(desk, boss):
-    client = client_of(boss)
-    for address in main_pages(desk) + other_pages(desk):
-        assert not INLINE.search(client.get(address).content.decode()), address
+@each_window
+def test_pages_can_be_read_by_everybody(window, browser, live_server, desk, boss):
+    with window_of(browser, boss, live_server.url, window) as page:
+        found = faults_of(page, [live_server.url + address for address in pages_of(desk)])
+    assert not found, shown(found)
 
 
 def test_panel_with_the_keyboard_alone(page, live_server, desk, alice):

@@ -12,13 +12,9 @@ from PIL import Image as Picture
 
 from massmail.models import Image, Message, Signature
 from tests import world
+from tests.acceptance.looking import each_window, faults, faults_of, shown, window_of
 from tests.adminpages import client_of, url
 from tests.smtpd import SMTPServer
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-except ImportError:  # comes with the extra "browser"; the fixture `page` says so
-    Axe = None
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -201,30 +197,14 @@ def addresses(live_server: Any, alice: Any) -> list[str]:
     return [live_server.url + page for page in pages]
 
 
-#: Django's own links without underlines, and the authors' mails in the frames.
-NOT_OURS = [[".breadcrumbs"], ["#changelist-search"], ["iframe"]]
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_accessibility(width, scheme, browser, enter, addresses, alice):
-    cookies = enter(alice).context.cookies()
-    context = browser.new_context(
-        bypass_csp=True,  # axe writes styles into the page
-        color_scheme=scheme,
-        viewport={"width": width, "height": 900},
-        storage_state={"cookies": cookies},
-    )
-    page, found = context.new_page(), []
-    for address in addresses:
-        page.goto(address)
-        page.locator("label[for=massmail-view-text]").click() if page.locator("#massmail-view-text").count() else None
-        page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true; })")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        axe = Axe().run(page, context={"exclude": NOT_OURS})
-        if axe.violations_count:
-            found.append(f"{address}: {axe.generate_report()}")
-    context.close()
-    assert not found, "\n".join(found)
+@each_window
+def test_pages_can_be_read_by_everybody(window, browser, live_server, addresses, alice):
+    with window_of(browser, alice, live_server.url, window) as page:
+        found = faults_of(page, addresses)
+        page.goto(addresses[0])
+        page.locator("label[for=massmail-view-text]").click()
+        found += faults(page)
+    assert not found, shown(found)
 
 
 def test_without_scripts(browser, enter, live_server, alice):

@@ -13,7 +13,7 @@ from django.utils import timezone
 from example_project.crm.models import Contact, Lead
 from massmail.admin.account_copies import COPIED
 from massmail.choices import AuditAction
-from massmail.engine import lanes
+from massmail.engine import lanes, pulse
 from massmail.engine.window import local_day
 from massmail.fields import SecretField
 from massmail.models import AccountDay, AuditEntry, EmailAccount, Lane, MassmailSettings, Recipient, Tally
@@ -91,7 +91,7 @@ def test_page__more_sent_than_the_new_limit_leaves_nothing(account, alice):
 def test_page__hold_with_reason_remedy_and_end(account, alice, carol):
     hold_account(account, "450 <b>limit</b>", until=timezone.now() + dt.timedelta(hours=3))
     html = page(alice, account)
-    assert "is on hold: 450 &lt;b&gt;limit" in html
+    assert "is on hold: “450 &lt;b&gt;limit" in html
     assert "Mend what the provider complains about" in html
     assert "It ends by itself at" in html
     assert url(account, "release") in html
@@ -182,6 +182,7 @@ def test_list__the_same_at_a_glance(account, alice):
     Lane.objects.create(account=account, slot=0, last_sent_at=world.berlin("2026-11-22 16:45"))
     follow(account, *world.contacts(alice, 3))
     world.account(alice, "main one", main=True)
+    pulse.beat(now=timezone.now())
     hold_account(world.account(alice, "held one"), "535 Authentication failed")
     world.account(alice, "idle one", massmail=False)
     html = client_of(alice).get(url(EmailAccount, "changelist")).content.decode()

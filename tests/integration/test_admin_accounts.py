@@ -1,4 +1,4 @@
-"""Email accounts, the settings page, the suppression list."""
+"""Email accounts and the settings page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from massmail.admin.accounts import EmailAccountAdmin
 from massmail.admin.forms import EmailAccountForm, OwnedForm
 from massmail.choices import AuditAction
 from massmail.engine.window import local_day
-from massmail.models import AccountDay, AuditEntry, EmailAccount, Lane, MassmailSettings, Suppression
+from massmail.models import AccountDay, AuditEntry, EmailAccount, Lane, MassmailSettings
 from massmail.outcomes import hold_account
 from tests import world
 from tests.adminpages import client_of, filled_in, queries, said, submit, url
@@ -349,34 +349,3 @@ def test_settings__no_delete_and_no_second_row(boss):
     client = client_of(boss)
     assert client.get(f"{SETTINGS}add/").status_code == 403
     assert client.post(f"{SETTINGS}1/delete/", {"post": "yes"}).status_code == 403
-
-
-# Suppressions ---------------------------------------------------------------------------------------------------------
-
-
-def test_suppression__entered_by_hand(boss):
-    client = client_of(boss)
-    submit(client, url(Suppression, "add"), address="  Anna@Customer.Example ", source="Called us")
-    row = Suppression.objects.get()
-    assert (row.address, row.reason, row.source) == ("anna@customer.example", "manual", "Called us")
-    assert "address" in errors(submit(client, url(Suppression, "add"), address="ANNA@customer.example"))
-    assert "address" in errors(submit(client, url(Suppression, "add"), address="no address"))
-
-
-def test_suppression__lifted_with_an_audit_entry(boss):
-    first, second = (Suppression.objects.create(address=f"{n}@x.example", reason="bounced") for n in "ab")
-    client = client_of(boss)
-    client.post(url(first, "delete"), {"post": "yes"})
-    data = {"action": "delete_selected", "_selected_action": [second.pk], "post": "yes"}
-    client.post(url(Suppression, "changelist"), data)
-    assert not Suppression.objects.exists()
-    lifted = AuditEntry.objects.filter(action=AuditAction.SUPPRESSION_LIFTED, by=boss)
-    assert set(lifted.values_list("text", flat=True)) == {"a@x.example", "b@x.example"}
-
-
-def test_suppression__managers_can_neither_enter_nor_lift(alice):
-    row = Suppression.objects.create(address="a@x.example", reason="bounced")
-    client = client_of(alice)
-    assert client.post(url(Suppression, "add"), {"address": "b@x.example"}).status_code == 403
-    assert client.post(url(row, "delete"), {"post": "yes"}).status_code == 403
-    assert Suppression.objects.count() == 1

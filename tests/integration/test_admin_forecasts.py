@@ -80,7 +80,7 @@ def test_page__of_an_ended_one_has_no_forecast(alice, draft):
 def test_page__names_who_waits_and_the_remedy(alice, draft):
     held = world.account(alice, "held", paced=True, hold_reason="535 Wrong password")
     text = page(alice, draft)
-    assert "recipients wait. The account “held” is on hold: 535 Wrong password" in text
+    assert "recipients wait. The account “held” is on hold: “535 Wrong password”" in text
     assert f'<a href="{url(held, "change", held.pk)}">Mend what the provider complains about' in text
     EmailAccount.objects.filter(pk=held.pk).update(hold_reason="")
     assert "recipients wait" not in page(alice, draft)

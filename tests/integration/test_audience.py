@@ -164,7 +164,7 @@ def test_create_mailing__international_addresses(alice):
         "info@xn--mller-kva.example",
     }
     # The second needs SMTPUTF8 on every server on the way.
-    assert made.left_out == {Exclusion.DUPLICATE: 1, Exclusion.INVALID_ADDRESS: 1}
+    assert made.left_out == {Exclusion.DUPLICATE: 1, Exclusion.NEEDS_SMTPUTF8: 1}
 
 
 @pytest.mark.django_db

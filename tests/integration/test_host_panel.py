@@ -198,7 +198,7 @@ def test_planned__remedy_leads_to_where_it_is_done(contact, alice):
     account.save()
     world.started(alice)
     html = page(alice, contact)
-    assert "is on hold: 535 Authentication failed" in html
+    assert "is on hold: “535 Authentication failed”" in html
     assert f'<a href="{url(account, "change")}">Mend what the provider complains about' in html
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.contrib import admin
 from django.core.checks import run_checks
 from django.db import connections
 from django.urls import path
 
+from example_project.crm.models import Deal
 from massmail.conf import DEFAULTS
+from massmail.conversations import ConversationType
 from massmail.recipient_types import RecipientType
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +48,24 @@ class WrongFields(RecipientType):
 
 class NotAType:
     pass
+
+
+class Deals(ConversationType):
+    model = "crm.Deal"
+    continues = "request"
+
+
+class WrongDeals(ConversationType):
+    model = "crm.Deal"
+    owner = "boss"
+    continues = "amount"
+
+    def create_lead(self, incoming):
+        return None
+
+
+class NoSuchConversations(ConversationType):
+    model = "crm.Ticket"
 
 
 def ids(*, deploy: bool = False) -> list[str]:
@@ -230,11 +251,35 @@ def test_no_beat(settings):
     assert ids() == ["W010"]
 
 
+@pytest.mark.parametrize("names", [["NotAType"], ["NoSuchConversations"], ["NoSuchClass"], ["Deals", "Deals"]])
+def test_conversation_type_unusable(settings, names):
+    settings.MASSMAIL_CONVERSATIONS = [TYPES + name for name in names]
+    assert ids() == ["E010"]
+
+
+def test_conversations_as_text(settings):
+    settings.MASSMAIL_CONVERSATIONS = TYPES + "Deals"
+    assert ids() == ["E010"]
+
+
+def test_conversation_type_with_wrong_names(settings):
+    settings.MASSMAIL_CONVERSATIONS = [TYPES + "WrongDeals"]
+    assert ids() == ["E011"] * 3
+    assert "'boss'" in text_of("E011")
+    assert "'amount'" in text_of("E011")
+
+
+def test_mixin_needs_a_conversation_type(settings):
+    settings.MASSMAIL_CONVERSATIONS = []
+    found = [message.id for message in admin.site._registry[Deal].check()]
+    assert found == ["massmail.E012"]
+
+
 def test_documents_list_every_check():
     code = "".join(path.read_text() for path in (ROOT / "massmail").rglob("*.py"))
     used = set(re.findall(r'"massmail\.([EW]\d{3})"', code))
     listed = re.findall(r"^\| `massmail\.([EW]\d{3})`", (ROOT / "docs/checks.md").read_text(), re.MULTILINE)
-    assert len(used) == 19
+    assert len(used) == 22
     assert sorted(used) == sorted(listed)
 
 

@@ -171,17 +171,17 @@ def test_structure__with_pictures_and_attachments(ann):
     message = sent(prepare(draft), name="Joe")
     assert [part.get_content_type() for part in message.walk()] == [
         "multipart/mixed",
-        "multipart/related",
         "multipart/alternative",
         "text/plain",
+        "multipart/related",
         "text/html",
         "image/png",
         "application/pdf",
         "application/octet-stream",
         "application/octet-stream",
     ]
-    related = message.get_payload(0)
-    assert related.get_param("type") == "multipart/alternative"
+    related = message.get_payload(0).get_payload(1)
+    assert related.get_param("type") == "text/html"
     assert related.get_payload(1).get_content_disposition() == "inline"
     assert related.get_payload(1).get_content() == LOGO
     files = list(message.iter_attachments())[-3:]

@@ -8,7 +8,7 @@ from django.template import Context, Engine
 from lxml import html as lxml_html
 
 from massmail.composing import check, prepare, preview
-from massmail.composing.html import OfflinePremailer
+from massmail.composing.premailing import OfflinePremailer
 from massmail.composing.preparing import _composed
 from massmail.composing.types import Links
 from massmail.models import Message, Signature

@@ -77,6 +77,7 @@ def test_headers__as_a_newsletter_needs_them():
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["List-Id"] == "<newsletter.acme.example>"
     assert message["Precedence"] == "bulk"
+    assert re.fullmatch(r"[0-9a-f]{12}:[0-9a-f]{12}:newsletter:massmail", message["Feedback-ID"])
     assert message["MIME-Version"] == "1.0"
     assert message["Date"].datetime.tzinfo is not None
     assert message["Auto-Submitted"] is None
@@ -329,11 +330,13 @@ List-Unsubscribe: <https://news.example.com/u/abc>\r
 List-Unsubscribe-Post: List-Unsubscribe=One-Click\r
 List-Id: <newsletter.acme.example>\r
 Precedence: bulk\r
+Feedback-ID: 5bbca4d41eec:b759382850d6:newsletter:massmail\r
 X-Massmail-ID: abc@acme.example\r
 MIME-Version: 1.0\r
-Content-Type: multipart/alternative; boundary="=_a36c204923d2b40f8c99db6913bb"\r
+Content-Type: multipart/alternative;\r
+ boundary="=_a36c204923d2b40f8c99db6913bb.1"\r
 \r
---=_a36c204923d2b40f8c99db6913bb\r
+--=_a36c204923d2b40f8c99db6913bb.1\r
 Content-Type: text/plain; charset="utf-8"\r
 Content-Transfer-Encoding: quoted-printable\r
 \r
@@ -341,7 +344,7 @@ Stop <=\r
 https://news.example.com/u/abc=\r
 >\r
 \r
---=_a36c204923d2b40f8c99db6913bb\r
+--=_a36c204923d2b40f8c99db6913bb.1\r
 Content-Type: text/html; charset="utf-8"\r
 Content-Transfer-Encoding: quoted-printable\r
 \r
@@ -349,7 +352,7 @@ Content-Transfer-Encoding: quoted-printable\r
 <html><head><meta charset=3D"utf-8"></head><body><a href=3D"=\r
 https://news.example.com/u/abc=\r
 ">Stop</a></body></html>\r
---=_a36c204923d2b40f8c99db6913bb--\r
+--=_a36c204923d2b40f8c99db6913bb.1--\r
 """
 
 

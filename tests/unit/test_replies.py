@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from massmail.choices import Ending, Failure, Phase
-from massmail.outcomes import classify
+from massmail.choices import AccountTrouble, Ending, Failure, Phase
+from massmail.outcomes import classify, trouble
 from massmail.transport import Reply
 
 CASES = [
@@ -149,3 +149,24 @@ def test_classify__every_reply_means_something(phase, code):
 def test_classify__nothing_counts_as_sent_before_the_final_dot(phase):
     for code in (200, 250, 354, 399):
         assert classify(Reply(phase=phase, code=code, text="ok")).ending != Ending.SENT
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(phase=Phase.AUTH, code=535, text="5.7.8 Username and Password not accepted"), AccountTrouble.LOGIN),
+        (Reply(phase=Phase.MAIL, code=530, text="5.7.0 Authentication Required"), AccountTrouble.LOGIN),
+        (Reply(phase=Phase.STARTTLS, code=None, text="self-signed", local=True), AccountTrouble.ENCRYPTION),
+        (Reply(phase=Phase.CONNECT, code=None, text="a private network", local=True), AccountTrouble.SERVER),
+        (Reply(phase=Phase.MAIL, code=550, text="5.7.60 SendAs denied"), AccountTrouble.SENDER),
+        (Reply(phase=Phase.RCPT, code=550, text="5.7.1 Relaying denied"), AccountTrouble.SENDER),
+        (Reply(phase=Phase.DOT, code=550, text="5.4.5 Daily user sending limit exceeded"), AccountTrouble.LIMIT),
+    ],
+)
+def test_trouble__says_what_the_owner_has_to_mend(reply, expected):
+    assert trouble(reply, by_token=False) == expected
+
+
+def test_trouble__a_refused_token_wants_a_new_connection():
+    refused = Reply(phase=Phase.AUTH, code=None, text="invalid_grant", local=True)
+    assert trouble(refused, by_token=True) == AccountTrouble.CONNECTION

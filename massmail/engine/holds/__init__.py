@@ -9,11 +9,12 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from massmail.engine.holds.accounts import account_holds, daily_limit, window_hold
+from massmail.engine.holds.accounts import account_holds, attended_holds, daily_limit, owner_inactive, window_hold
 from massmail.engine.holds.deliveries import delivery_holds
 from massmail.engine.holds.hold import Hold, show
-from massmail.engine.holds.machine import deployment_hold, life_hold
+from massmail.engine.holds.machine import deployment_hold, life_hold, patience, periodic_task, silence
 from massmail.engine.holds.mailings import accounts_hold, mailing_holds
+from massmail.engine.holds.turns import unheard, unheard_ring
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 
 __all__ = [
@@ -25,7 +26,13 @@ __all__ = [
     "explain",
     "explain_many",
     "life_hold",
+    "owner_inactive",
+    "patience",
+    "periodic_task",
     "show",
+    "silence",
+    "unheard",
+    "unheard_ring",
     "window_hold",
 ]
 
@@ -43,8 +50,9 @@ def explain_many(things: Iterable[Any], *, now: dt.datetime) -> dict[Any, Hold |
     things = list(things)
     if not things:
         return {}
+    settings, alive = MassmailSettings.load(), life_hold(now)
     if isinstance(things[0], EmailAccount):
-        return account_holds(things, now=now, settings=MassmailSettings.load())
+        return attended_holds(things, now=now, settings=settings, alive=alive)
     if isinstance(things[0], Mailing):
-        return mailing_holds(things, now=now, settings=MassmailSettings.load())
-    return delivery_holds(things, now=now)
+        return mailing_holds(things, now=now, settings=settings, alive=alive)
+    return delivery_holds(things, now=now, settings=settings, alive=alive)

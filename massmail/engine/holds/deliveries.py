@@ -8,23 +8,39 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 
 from massmail.choices import DeliveryStatus, HoldReason
-from massmail.engine.holds.accounts import account_holds
+from massmail.engine.holds.accounts import attended_holds
 from massmail.engine.holds.hold import Hold, show
 from massmail.engine.holds.mailings import mailing_holds
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 
-
-def delivery_holds(deliveries: Sequence[Delivery], *, now: dt.datetime) -> dict[int, Hold | None]:
-    settings = MassmailSettings.load()
-    mailings = Mailing.objects.filter(pk__in={delivery.mailing_id for delivery in deliveries})
-    of_mailing = mailing_holds(list(mailings), now=now, settings=settings)
-    accounts = EmailAccount.objects.filter(pk__in={delivery.account_id for delivery in deliveries})
-    of_account = account_holds(list(accounts), now=now, settings=settings)
-    general = {
-        key: hold
-        for key, hold in of_mailing.items()
-        if hold and not isinstance(hold.about, EmailAccount) and hold.reason is not HoldReason.RETRY
+#: What keeps some of a mailing's deliveries back and need not concern the others.
+OF_SOME = frozenset(
+    {
+        HoldReason.ONLY_MAIN_ACCOUNT,
+        HoldReason.ACCOUNT_OFF,
+        HoldReason.ACCOUNT_HELD,
+        HoldReason.SECRET_LOST,
+        HoldReason.QUOTA,
+        HoldReason.GAP,
+        HoldReason.BACK_OFF,
+        HoldReason.NO_HEARTBEAT,
+        HoldReason.NO_SCHEDULE,
+        HoldReason.NO_WORKER,
+        HoldReason.BUSY,
+        HoldReason.RETRY,
     }
+)
+
+
+def delivery_holds(
+    deliveries: Sequence[Delivery], *, now: dt.datetime, settings: MassmailSettings, alive: Hold | None
+) -> dict[int, Hold | None]:
+    """Return the holds of `deliveries` by primary key; `alive` is that of the whole site."""
+    mailings = Mailing.objects.filter(pk__in={delivery.mailing_id for delivery in deliveries})
+    of_mailing = mailing_holds(list(mailings), now=now, settings=settings, alive=alive)
+    accounts = EmailAccount.objects.filter(pk__in={delivery.account_id for delivery in deliveries})
+    of_account = attended_holds(list(accounts), now=now, settings=settings, alive=alive)
+    general = {key: hold for key, hold in of_mailing.items() if hold and hold.reason not in OF_SOME}
     return {
         delivery.pk: _delivery_hold(delivery, general, of_mailing, of_account, now=now, settings=settings)
         for delivery in deliveries
@@ -41,7 +57,7 @@ def _delivery_hold(
     settings: MassmailSettings,
 ) -> Hold | None:
     if delivery.status == DeliveryStatus.SENDING:
-        return Hold(reason=HoldReason.BUSY)
+        return _under_way(delivery, settings)
     if delivery.status != DeliveryStatus.QUEUED:
         return Hold(reason=HoldReason.ENDED, detail=delivery.get_status_display())
     if delivery.mailing_id in general:
@@ -56,3 +72,12 @@ def _delivery_hold(
     if delivery.account_id is None:
         return of_mailing[delivery.mailing_id]
     return of_account.get(delivery.account_id)
+
+
+def _under_way(delivery: Delivery, settings: MassmailSettings) -> Hold:
+    since = show(delivery.sending_at, settings) if delivery.sending_at else ""
+    return Hold(
+        reason=HoldReason.BUSY,
+        detail=_("A worker is talking to the server about it since %(time)s.") % {"time": since},
+        remedy=_("It ends by itself. If the worker died, the mail is shown as “unknown” a minute later."),
+    )

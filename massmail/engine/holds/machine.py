@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
+from django.apps import apps
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
@@ -11,10 +13,18 @@ from django.utils.translation import gettext as _
 from massmail.choices import HoldReason
 from massmail.conf import conf
 from massmail.engine.holds.hold import Hold
+from massmail.engine.pulse import TICK
 from massmail.models import Heartbeat, MassmailSettings
 
 #: The heartbeat of the engine's tick is missed after this many intervals.
 MISSED_TICKS = 12
+#: The name of the periodic task behind it.
+TASK = "massmail.tick"
+
+
+def patience() -> dt.timedelta:
+    """Return how long nobody needs to answer before something is wrong."""
+    return dt.timedelta(seconds=conf.tick_seconds * MISSED_TICKS)
 
 
 def deployment_hold(settings: MassmailSettings) -> Hold | None:
@@ -37,15 +47,62 @@ def deployment_hold(settings: MassmailSettings) -> Hold | None:
 
 def life_hold(now: dt.datetime) -> Hold | None:
     """Return the hold of a site on which no tick has been for a while."""
-    beat = Heartbeat.objects.filter(name="tick").first()
-    if beat is not None and now - beat.at < dt.timedelta(seconds=conf.tick_seconds * MISSED_TICKS):
+    tick = Heartbeat.objects.filter(name=TICK).first()
+    return silence(tick.at if tick else None, now=now)
+
+
+def silence(ticked_at: dt.datetime | None, *, now: dt.datetime) -> Hold | None:
+    """Return the hold of a site whose last tick was at `ticked_at`; without a query where that is not long ago."""
+    if ticked_at is not None and now - ticked_at < patience():
         return None
-    since = _("No worker or beat is alive: there has never been a tick.")
-    if beat is not None:
-        when = date_format(localtime(beat.at), "D j M, H:i")
-        since = _("No worker or beat is alive: the last tick was at %(time)s.") % {"time": when}
-    return Hold(
+    since = _("there has never been a tick.")
+    if ticked_at is not None:
+        since = _("the last tick was at %(time)s.") % {"time": _show(ticked_at)}
+    return _schedule_hold(ticked_at, since) or Hold(
         reason=HoldReason.NO_HEARTBEAT,
-        detail=since,
-        remedy=_("Ask whoever runs this site to start Celery's worker and beat, and to run massmail_setup once."),
+        detail=_("No worker or beat is alive: %(since)s") % {"since": since},
+        remedy=_("Ask whoever runs this site to start Celery's worker and beat."),
     )
+
+
+def _schedule_hold(ticked_at: dt.datetime | None, since: str) -> Hold | None:
+    """Return what the table of periodic tasks tells of a silence; None where it tells nothing, or there is none."""
+    if not apps.is_installed("django_celery_beat"):
+        return None
+    task = periodic_task()
+    if task is None:
+        return Hold(
+            reason=HoldReason.NO_SCHEDULE,
+            detail=_("There is no periodic task “%(task)s”, so that nothing is sent.") % {"task": TASK},
+            remedy=_("Ask whoever runs this site to run massmail_setup once."),
+        )
+    if not task.enabled:
+        return Hold(
+            reason=HoldReason.NO_SCHEDULE,
+            detail=_("The periodic task “%(task)s” is switched off, so that nothing is sent.") % {"task": task.name},
+            remedy=_("An administrator can switch it on again."),
+            about=task,
+        )
+    if ticked_at and task.last_run_at and task.last_run_at - ticked_at > patience():
+        return Hold(
+            reason=HoldReason.NO_WORKER,
+            detail=_("No worker answers: beat rang at %(time)s, but %(since)s")
+            % {"time": _show(task.last_run_at), "since": since},
+            remedy=_("Ask whoever runs this site to start Celery's worker, or more of them."),
+        )
+    return None
+
+
+def periodic_task() -> Any:
+    """Return django-celery-beat's row for the tick, None if there is none. Its table is read, Celery is not asked.
+
+    Beat writes `last_run_at` every three minutes and when it ends.
+    """
+    if not apps.is_installed("django_celery_beat"):
+        return None
+    rows = apps.get_model("django_celery_beat", "PeriodicTask")._default_manager.filter(task=TASK)
+    return rows.order_by("-enabled", "pk").first()
+
+
+def _show(moment: dt.datetime) -> str:
+    return date_format(localtime(moment), "D j M, H:i")

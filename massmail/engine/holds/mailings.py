@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 from django.utils.translation import gettext as _
 
 from massmail.choices import HoldReason, MailingStatus
 from massmail.engine.candidates import type_of
-from massmail.engine.holds.accounts import account_holds, inactive_users, owner_inactive
+from massmail.engine.holds.accounts import attended_holds, inactive_users, owner_inactive
 from massmail.engine.holds.hold import Hold, show
-from massmail.engine.holds.machine import deployment_hold, life_hold
+from massmail.engine.holds.machine import deployment_hold
 from massmail.engine.lanes import usable_accounts, work
 from massmail.models import EmailAccount, Mailing, MassmailSettings
+
+#: The rules let it go, and nobody does it.
+UNATTENDED = frozenset({HoldReason.NO_HEARTBEAT, HoldReason.NO_SCHEDULE, HoldReason.NO_WORKER, HoldReason.BUSY})
 
 
 def accounts_hold(accounts: Sequence[EmailAccount]) -> Hold | None:
@@ -29,15 +33,14 @@ def accounts_hold(accounts: Sequence[EmailAccount]) -> Hold | None:
             reason=HoldReason.ONLY_MAIN_ACCOUNT,
             detail=_("The main account is the only one for mailing, and it sends to VIP recipients only."),
             remedy=_("Add another email account and mark it “Massmail”, or mark recipients as VIP."),
-            about=accounts[0],
         )
     return None
 
 
-def lasting_hold(mailing: Mailing, settings: MassmailSettings, *, inactive: bool) -> Hold | None:
-    """Return what keeps the whole mailing back until somebody does something; `inactive` is whether its owner is."""
-    if inactive:
-        return owner_inactive()
+def lasting_hold(mailing: Mailing, settings: MassmailSettings, *, inactive: Any) -> Hold | None:
+    """Return what keeps all of a mailing back until somebody does something; `inactive` is its owner if deactivated."""
+    if inactive is not None:
+        return owner_inactive(inactive)
     if hold := deployment_hold(settings):
         return hold
     if type_of(mailing) is None:
@@ -65,33 +68,36 @@ def _status_hold(mailing: Mailing) -> Hold | None:
 
 
 def mailing_holds(
-    mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings
+    mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings, alive: Hold | None
 ) -> dict[int, Hold | None]:
+    """Return the holds of `mailings` by primary key; `alive` is that of the whole site."""
     active = [mailing for mailing in mailings if mailing.status == MailingStatus.ACTIVE]
-    facts = _Facts(active, now=now, settings=settings)
+    facts = _Facts(active, now=now, settings=settings, alive=alive)
     return {mailing.pk: _status_hold(mailing) or facts.hold(mailing) for mailing in mailings}
 
 
 class _Facts:
     """What decides about a set of active mailings, fetched in a constant number of queries."""
 
-    def __init__(self, mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings) -> None:
+    def __init__(
+        self, mailings: Sequence[Mailing], *, now: dt.datetime, settings: MassmailSettings, alive: Hold | None
+    ) -> None:
         self.now, self.settings = now, settings
         self.inactive = inactive_users(mailing.owner_id for mailing in mailings)
         self.accounts = usable_accounts(mailing.owner_id for mailing in mailings)
         everyone = [account for accounts in self.accounts.values() for account in accounts]
-        self.holds = account_holds(everyone, now=now, settings=settings)
+        self.holds = attended_holds(everyone, now=now, settings=settings, alive=alive)
         self.work = work(mailings, now=now)
-        self.alive = life_hold(now)
 
     def hold(self, mailing: Mailing) -> Hold | None:
-        if hold := lasting_hold(mailing, self.settings, inactive=mailing.owner_id in self.inactive):
+        if hold := lasting_hold(mailing, self.settings, inactive=self.inactive.get(mailing.owner_id)):
             return hold
         if mailing.start_at and mailing.start_at > self.now:
             return Hold(
                 reason=HoldReason.START_AT,
                 until=mailing.start_at,
                 detail=_("It starts at %(time)s.") % {"time": show(mailing.start_at, self.settings)},
+                remedy=_("Pause it to change the start."),
                 about=mailing,
             )
         accounts = self.accounts[mailing.owner_id]
@@ -116,5 +122,9 @@ class _Facts:
         holds = [self.holds.get(account_id) for account_id in speakers]
         waiting = [hold for hold in holds if hold is not None]
         if len(waiting) < len(holds):
-            return self.alive
-        return min(waiting, key=lambda hold: (hold.until is None, hold.until or self.now))
+            return None
+        # Who could speak if somebody let it tells more than who has to wait anyway.
+        unattended = [hold for hold in waiting if hold.reason in UNATTENDED]
+        return (
+            unattended[0] if unattended else min(waiting, key=lambda hold: (hold.until is None, hold.until or self.now))
+        )

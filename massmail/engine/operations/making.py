@@ -30,6 +30,7 @@ TEMPORARY = (
     Exclusion.NOT_ELIGIBLE,
     Exclusion.NO_ADDRESS,
     Exclusion.INVALID_ADDRESS,
+    Exclusion.NEEDS_SMTPUTF8,
     Exclusion.ADDRESS_CHANGED,
     Exclusion.NOT_PERSONAL,
 )

@@ -81,8 +81,8 @@
                 : fetch(`${saved}?${question}`, {signal, redirect: "error"});
         }
 
-        show({problems, notes, subject, preheader, text}) {
-            document.dispatchEvent(new CustomEvent("massmail:problems", {detail: problems}));
+        show({problems, remarks, notes, subject, preheader, text}) {
+            document.dispatchEvent(new CustomEvent("massmail:problems", {detail: [...problems, ...remarks]}));
             const works = text !== undefined;
             part("stale").hidden = works || !this.holder.childElementCount;
             part("nothing").hidden = works || Boolean(this.holder.childElementCount);

@@ -128,13 +128,13 @@
     function show(problems) {
         const place = document.querySelector("[data-massmail-problems]");
         for (const [name, source] of fields) {
-            source.mark(problems.filter((problem) => problem.field === name && problem.line).map(({line}) => line));
+            source.mark(problems.filter(({field, line, warns}) => field === name && line && !warns).map(({line}) => line));
         }
         if (!place) {
             return;
         }
         const list = document.createElement("ul");
-        list.className = "massmail-notices massmail-notices-stop";
+        list.className = "massmail-notices";
         for (const problem of problems) {
             const button = document.createElement("button");
             button.type = "button";
@@ -142,6 +142,7 @@
             button.textContent = problem.text;
             button.addEventListener("click", () => jump(problem));
             const item = document.createElement("li");
+            item.className = problem.warns ? "massmail-warns" : "massmail-stops";
             item.append(button);
             list.append(item);
         }

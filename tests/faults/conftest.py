@@ -1,0 +1,49 @@
+"""A world whose mail really leaves, for a scripted server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import world
+from tests.smtpd import SMTPServer
+
+
+@pytest.fixture(autouse=True)
+def _settings(db: None, settings: Any) -> None:
+    settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.SMTPConnection"
+    settings.MASSMAIL_SMTP_TIMEOUT = 5
+    world.settings()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., SMTPServer]]:
+    """Start scripted SMTP servers that end with the test; takes the arguments of `SMTPServer`."""
+    with ExitStack() as servers:
+        yield lambda **script: servers.enter_context(SMTPServer(**script))
+
+
+@pytest.fixture
+def server(serve: Callable[..., SMTPServer]) -> SMTPServer:
+    return serve()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Where a server of its own process writes what it accepted."""
+    return tmp_path / "mail.jsonl"
+
+
+@pytest.fixture
+def env(process_env: dict[str, str], settings: Any) -> dict[str, str]:
+    """The environment of workers and beat: mail that really leaves, short ticks and leases. No broker yet."""
+    settings.MASSMAIL_TICK_SECONDS = 1
+    return process_env | {
+        "MASSMAIL_TRANSPORT": "massmail.transport.smtp.SMTPConnection",
+        "MASSMAIL_LEASE_SECONDS": "2",
+        "MASSMAIL_TICK_SECONDS": "1",
+    }
