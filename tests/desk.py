@@ -15,7 +15,7 @@ from PIL import Image as Picture
 from example_project.crm.models import Contact
 from massmail.choices import Failure, MailingStatus
 from massmail.engine import lanes, lifecycle
-from massmail.models import Image, Mailing, Signature, Suppression, Tally
+from massmail.models import Image, Mailing, Message, Signature, Suppression, Tally
 from massmail.outcomes import hold_account, suppress
 from tests import world
 
@@ -43,10 +43,12 @@ def laid_out(alice: Any, bob: Any) -> dict[str, Any]:
     mailings = {
         "mailing": world.mailing(alice, everybody, message=message),
         "active": world.started(alice, message=message),
+        "edited": world.started(alice, message=world.message(alice, subject="Before")),
         "paused": lifecycle.pause(world.started(alice, message=message), by=alice),
         "done": world.started(alice, message=message),
         "cancelled": lifecycle.cancel(world.started(alice, message=message), by=alice),
     }
+    Message.objects.filter(pk=mailings["edited"].message_id).update(subject="After")
     _finish(mailings["done"])
     hold_account(account, "Password refused")
     image = Image.objects.create(

@@ -122,6 +122,7 @@ MAILINGS = {
         thing="paused",
         data=lambda desk: {"start_at_0": "2027-03-01", "start_at_1": "09:00"},
     ),
+    "new-version": Row(get=CHANGE, post=DEED, thing="edited"),
     "exclude": Row(get=CHANGE, post=DEED, thing="mailing", data=lambda desk: {"message": desk["message"].pk}),
     "test": Row(get=BUTTON, post="done 404 403 404 302", thing="mailing", data=trial),
 }
@@ -184,6 +185,9 @@ ACCOUNTS = {
     "connect": Row(get=BUTTON, post="302 404 403 404 302", thing="office", args=("acme",)),
     "disconnect": button("connected"),
     "oauth_back": Row(get="400 400 400 400 400"),
+    "fill": Row(get=BUTTON, post="302 302 302 403 302", data=lambda desk: {"from_email": "ann@gmail.com"}),
+    "test_new": Row(get=BUTTON, post="200 200 200 403 200", data=lambda desk: {"name": "Not filled in"}),
+    "test": Row(get=BUTTON, post=CHANGE, thing="office", data=lambda desk: {"name": "Not filled in"}),
 }
 DELIVERIES = {
     "changelist": Row(get=LIST),
@@ -193,6 +197,7 @@ DELIVERIES = {
     "history": Row(get=LOOK, thing="delivery"),
     "delete": deleted("delivery", NEVER, NEVER),
     "preview": Row(get=LOOK, thing="delivery"),
+    "source": Row(get=LOOK, thing="delivery"),
 }
 LEFT_OUTS = {
     "changelist": Row(get=LIST),
@@ -203,12 +208,21 @@ LEFT_OUTS = {
     "delete": deleted("left_out", NEVER, NEVER),
 }
 BOSS = "403 403 403 403 200"
+
+
+def unwanted(desk: Things) -> dict[str, Any]:
+    return {"address": "no@more.example", "reason": "manual", "source": ""}
+
+
 SUPPRESSIONS = {
     "changelist": Row(get=BOSS),
-    "add": Row(get=BOSS, post="403 403 403 403 done", data=lambda desk: {"address": "no@more.example", "source": ""}),
+    "add": Row(get=BOSS, post="403 403 403 403 done", data=unwanted),
     "change": Row(get=BOSS, post="403 403 403 403 403", thing="suppression"),
     "history": Row(get=BOSS, thing="suppression"),
-    "delete": deleted("suppression", "403 403 403 403 done", BOSS),
+    "delete": Row(get="403 403 403 403 403", post="403 403 403 403 403", thing="suppression"),
+    "export": Row(get=BOSS),
+    "import": Row(get=BOSS, data=lambda desk: {"text": "one@more.example"}),
+    "lift": Row(get=BOSS, post="403 403 403 403 done", thing="suppression", data=lambda desk: {"why": "Asked for it"}),
 }
 SETTINGS = {
     "changelist": Row(get="403 403 403 403 302"),
@@ -326,7 +340,7 @@ ACTIONS = {
             things=("unknown",), query="?status__exact=unknown", post="done 302 200 403 done", data=("confirmed",)
         ),
     },
-    "massmail_suppression": {"delete_selected": deleting("suppression", post="403 403 403 403 done")},
+    "massmail_suppression": {"lift_selected": Act(things=("suppression",), post="403 403 403 403 200")},
     "crm_contact": HOST_ACTIONS,
     "crm_company": of_host("company"),
     "crm_lead": of_host("lead"),
