@@ -1,5 +1,6 @@
 """Takes a caught message apart for the inbox pages."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -56,7 +57,7 @@ class _Links(HTMLParser):
 
 def read(raw: bytes) -> Letter:
     message = message_from_bytes(raw)
-    html = _body(message, "text/html")
+    html = _with_pictures(message, _body(message, "text/html"))
     links = _Links()
     links.feed(html)
     return Letter(
@@ -74,6 +75,16 @@ def _body(message: Message, content_type: str) -> str:
         if part.get_content_type() == content_type and part.get_content_disposition() != "attachment":
             return _decoded(part)
     return ""
+
+
+def _with_pictures(message: Message, html: str) -> str:
+    """Return `html` with the message's own pictures, as a mail program shows it."""
+    for part in message.walk():
+        name, content = str(part.get("Content-ID", "")).strip("<> "), part.get_payload(decode=True)
+        if name and isinstance(content, bytes):
+            data = f"data:{part.get_content_type()};base64,{b64encode(content).decode()}"
+            html = html.replace(f"cid:{name}", data)
+    return html
 
 
 def _decoded(part: Message) -> str:

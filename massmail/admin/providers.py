@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from massmail.connecting.presets import GENERIC, PRESETS, Preset, preset, preset_of_address, preset_of_mail_servers
 from massmail.deliverability.lookups import Answer, Exchange, Limits, Lookups, Status, ascii_domain
+from massmail.models import MassmailSettings
 
 #: Seconds that the DNS has; a manager waits in front of the form.
 PATIENCE = 3.0
@@ -106,6 +107,7 @@ def _values(found: Preset, address: str) -> dict[str, str]:
         "imap_host": found.imap_host or f"imap.{domain}",
         "imap_port": found.imap_port,
         "imap_security": found.imap_security.value,
-        "emails_per_day": found.safe_per_day or "",
+        # Never more than the administrator's own rule.
+        "emails_per_day": min(found.safe_per_day, MassmailSettings.load().emails_per_day) if found.safe_per_day else "",
     }
     return {name: str(values[name]) for name in FIELDS}

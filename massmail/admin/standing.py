@@ -46,8 +46,8 @@ class Standing:
         """
         if self.status == MailingStatus.PAUSED and self.hold and self.hold.detail:
             return HELD  # by the app, which had a reason
-        if self.status != MailingStatus.ACTIVE or self.hold is None:
-            return self.status.value
+        if self.status != MailingStatus.ACTIVE or self.hold is None or self.hold.reason is HoldReason.GAP:
+            return self.status.value  # a gap is how it sends, not why it doesn't
         by_itself = self.hold.until is not None or self.hold.reason in (HoldReason.RETRY, HoldReason.BUSY)
         return WAITING if by_itself else HELD
 

@@ -33,6 +33,11 @@ class Expectation:
     unread: int
     sample: Sequence[Any]
 
+    @property
+    def several(self) -> bool:
+        """Whether somebody counts more than once, by several addresses."""
+        return self.added + sum(self.left_out.values()) > self.matching
+
 
 def expect(*, owner: Any, recipients: QuerySet[Any], received: Received | None = None, sample: int = 10) -> Expectation:
     """Count `recipients`, a queryset of one recipient type, as `create_mailing` would take them for `owner`.

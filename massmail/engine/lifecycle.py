@@ -87,7 +87,7 @@ def _message_obstacles(mailing: Mailing) -> list[Hold]:
             Hold(
                 reason=HoldReason.NO_MESSAGE,
                 detail=_("No message is chosen."),
-                remedy=_("Choose one on the mailing's page and save."),
+                remedy=_("Choose a message and save."),
                 about=mailing,
             )
         ]

@@ -27,6 +27,8 @@ from massmail.models import EmailAccount, Mailing, MassmailSettings
 
 #: How long a forecast is good if nothing that it depends on was changed: mails fail, people unsubscribe.
 GOOD_FOR = dt.timedelta(minutes=10)
+#: The same of a draft or paused mailing, whose time runs only when it is set going.
+GOOD_FOR_NOW = dt.timedelta(minutes=1)
 #: Owners whose forecasts one tick renews.
 AT_ONCE = 2
 #: Days of the plan that are kept, from the first.
@@ -89,12 +91,12 @@ def renew_stale(*, now: dt.datetime) -> int:
     """
     settings = MassmailSettings.load()
     rows = Mailing.objects.filter(status=MailingStatus.ACTIVE).order_by()
-    kept = list(rows.values_list("owner", "pk", "start_at", "forecast_at", "forecast__inputs"))
+    kept = list(rows.values_list("owner", "pk", "start_at", "forecast_at", "forecast__inputs", "expected_end"))
     inputs = _inputs(kept, settings)
     stale = {
         owner: made_at
-        for owner, _pk, _start_at, made_at, known in kept
-        if known != inputs[owner] or not _is_good(made_at, now)
+        for owner, _pk, _start_at, made_at, known, end in kept
+        if known != inputs[owner] or not _is_good(made_at, end, now=now)
     }
     first = sorted(stale, key=lambda owner: (stale[owner] is not None, stale[owner] or now))[:AT_ONCE]
     for owner in first:
@@ -119,14 +121,15 @@ def current(mailing: Mailing, *, now: dt.datetime) -> Outlook | None:
     key = f"massmail:outlook:{mailing.pk}:{mailing.created.timestamp()}"
     kept: Any = cache.get(key) or (None, {}, None)
     mailing.expected_end, mailing.forecast, mailing.forecast_at = kept
-    if kept[1].get("inputs") != inputs or not _is_good(mailing.forecast_at, now):
+    if kept[1].get("inputs") != inputs or not _is_good(mailing.forecast_at, mailing.expected_end, now=now):
         _renewed(survey(mailing.owner_id, now=now, settings=settings, asked=mailing), inputs, settings)
-        cache.set(key, (mailing.expected_end, mailing.forecast, mailing.forecast_at), GOOD_FOR.total_seconds())
+        cache.set(key, (mailing.expected_end, mailing.forecast, mailing.forecast_at), GOOD_FOR_NOW.total_seconds())
     return outlook(mailing)
 
 
-def _is_good(made_at: dt.datetime | None, now: dt.datetime) -> bool:
-    return made_at is not None and made_at <= now < made_at + GOOD_FOR
+def _is_good(made_at: dt.datetime | None, end: dt.datetime | None, *, now: dt.datetime) -> bool:
+    """Tell whether a forecast may still be shown: it is fresh, and the end that it promised is to come."""
+    return made_at is not None and made_at <= now < made_at + GOOD_FOR and (end is None or end >= now)
 
 
 def _inputs(mailings: Iterable[tuple[Any, ...]], settings: MassmailSettings) -> dict[Any, str]:

@@ -12,7 +12,7 @@ from massmail.connecting import presets
 from massmail.models import EmailAccount
 from massmail.outcomes import hold_account
 from tests import imapd, oauth_server, world
-from tests.acceptance.test_host_pages import NOT_OURS, Axe, let_in
+from tests.acceptance.looking import NOT_OURS, Axe, let_in
 from tests.adminpages import url
 from tests.certificates import make_certificate
 from tests.smtpd import SMTPServer

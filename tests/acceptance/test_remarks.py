@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from massmail.engine.standalone import run
 from massmail.models import Delivery, Message
 from tests import world
-from tests.acceptance.test_message_page import NOT_OURS
+from tests.acceptance.looking import NOT_OURS
 from tests.adminpages import client_of, url
 
 try:

@@ -121,7 +121,8 @@ def test_421__at_any_command(alice, server, step, paced):
     assert server.connections == 1
     assert recovers(server, mailing)
     # What a server has turned away after it had it stays charged.
-    assert AccountDay.objects.get(account=box).used == 3 + (step == "DOT")
+    # Who hangs up in the middle of the text may be heard before the dot is sent, or after it.
+    assert AccountDay.objects.get(account=box).used - 3 in {"DOT": {1}, "BODY": {0, 1}}.get(step, {0})
 
 
 def test_421__at_one_recipient_lets_the_others_go_on(alice, server):

@@ -20,6 +20,8 @@ HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 USUAL = {"smtp_port": 587, "smtp_security": "starttls", "imap_port": 993, "imap_security": "ssl"}
 GMAIL = presets.preset("gmail")
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.mark.parametrize("preset", presets.PRESETS, ids=lambda preset: preset.name)
 def test_presets__each_is_complete(preset):

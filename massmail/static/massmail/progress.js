@@ -33,6 +33,9 @@
     function show(id, standing) {
         for (const element of document.querySelectorAll(`[data-mailing="${id}"]`)) {
             const value = standing[element.dataset.field];
+            if (value === undefined) {
+                continue;  // a figure that only a fresh page tells
+            }
             if (element.localName === "progress") {
                 element.max = standing.total || 1;
                 element.value = value;
