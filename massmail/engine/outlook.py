@@ -96,7 +96,7 @@ def renew_stale(*, now: dt.datetime) -> int:
     stale = {
         owner: made_at
         for owner, _pk, _start_at, made_at, known, end in kept
-        if known != inputs[owner] or not _is_good(made_at, end, now=now)
+        if known != inputs[owner] or not _is_good(made_at, now) or (end is not None and end < now)
     }
     first = sorted(stale, key=lambda owner: (stale[owner] is not None, stale[owner] or now))[:AT_ONCE]
     for owner in first:
@@ -121,15 +121,14 @@ def current(mailing: Mailing, *, now: dt.datetime) -> Outlook | None:
     key = f"massmail:outlook:{mailing.pk}:{mailing.created.timestamp()}"
     kept: Any = cache.get(key) or (None, {}, None)
     mailing.expected_end, mailing.forecast, mailing.forecast_at = kept
-    if kept[1].get("inputs") != inputs or not _is_good(mailing.forecast_at, mailing.expected_end, now=now):
+    if kept[1].get("inputs") != inputs or not _is_good(mailing.forecast_at, now):
         _renewed(survey(mailing.owner_id, now=now, settings=settings, asked=mailing), inputs, settings)
         cache.set(key, (mailing.expected_end, mailing.forecast, mailing.forecast_at), GOOD_FOR_NOW.total_seconds())
     return outlook(mailing)
 
 
-def _is_good(made_at: dt.datetime | None, end: dt.datetime | None, *, now: dt.datetime) -> bool:
-    """Tell whether a forecast may still be shown: it is fresh, and the end that it promised is to come."""
-    return made_at is not None and made_at <= now < made_at + GOOD_FOR and (end is None or end >= now)
+def _is_good(made_at: dt.datetime | None, now: dt.datetime) -> bool:
+    return made_at is not None and made_at <= now < made_at + GOOD_FOR
 
 
 def _inputs(mailings: Iterable[tuple[Any, ...]], settings: MassmailSettings) -> dict[Any, str]:
