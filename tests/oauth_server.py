@@ -91,7 +91,8 @@ def serving() -> Iterator[OAuthServer]:
                 body = state.agreement(asked)
             elif mailbox := state.access_tokens.get(asked.get("access_token", "")):
                 body, kind = json.dumps({"email": mailbox}), "application/json"
-            self.send_response(200 if body else 404)
+            # Browsers ask for an icon when they get round to it.
+            self.send_response(200 if body else 204 if self.path == "/favicon.ico" else 404)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
