@@ -28,5 +28,5 @@
 | message edited in mid-run | `test_changes.test_message__*` |
 | a backlog of 100,000 after an outage | `test_changes.test_backlog__*` |
 
-All run on SQLite and on PostgreSQL. Each was seen to fail with the protection that it is about taken out.
+All can run on SQLite and on PostgreSQL; `.ci/run` runs them on SQLite, and those about the database on both.
 """
