@@ -1,7 +1,7 @@
 .PHONY: demo test lint ci corpora bench torture clean
 
 demo:   ; ./run demo
-test:   ; ./run test -n 2 -m "not browser and not postgres and not mailstack"
+test:   ; ./run test -n 4 --dist worksteal -m "not browser and not postgres and not mailstack"
 lint:   ; .ci/lint
 ci:     ; .ci/run
 corpora: ; .venv/bin/python -m tests.corpora

@@ -49,6 +49,11 @@ class Process:
             return [int(child) for child in listed.read_text().split()]
         return []
 
+    @property
+    def ended(self) -> bool:
+        """Whether the program is no longer there."""
+        return self.popen.poll() is not None
+
     def kill(self) -> None:
         """End the program and its children as kill -9 does."""
         with contextlib.suppress(ProcessLookupError):

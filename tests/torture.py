@@ -48,6 +48,8 @@ class Stage:
         self.redis = ExitStack()
         self.killed: Counter[str] = Counter()
         self.lanes_killed = 0
+        #: Programs that ended without having been killed.
+        self.gave_up = 0
         self.env = os.environ | {
             "BROKER_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "MASSMAIL_TRANSPORT": "massmail.transport.smtp.SMTPConnection",
@@ -74,6 +76,22 @@ class Stage:
     def end(self) -> None:
         for process in (*self.beats, *self.workers):
             process.kill()
+
+    def revive(self) -> None:
+        """Start anew what has ended by itself, as a service manager does.
+
+        Celery's worker gives up when a child of it is killed while Redis is away (an AttributeError in kombu).
+        """
+        for number, worker in enumerate(self.workers):
+            if worker.ended:
+                worker.kill()  # the children that it left behind
+                self.workers[number] = self.worker(number)
+                self.lanes_killed += CHILDREN
+                self.gave_up += 1
+        for number, beat in enumerate(self.beats):
+            if beat.ended:
+                self.beats[number] = self.beat()
+                self.gave_up += 1
 
     def kill(self) -> None:
         """Kill something."""
@@ -133,9 +151,11 @@ def torture(home: Path, *, kills: int, dice: random.Random) -> bool:
         while stage.total < kills and not found:
             if waiting() < PEOPLE // 3:
                 world.started(owner)
+            stage.revive()
             stage.kill()
             stage.let_some_mail_pass()
             found = unsettled(stage)
+        stage.revive()
         quiet = eventually(lambda: not waiting(), patience=PATIENCE)
         books = eventually(lambda: not oracle.imbalances(), patience=30)
         stage.end()
@@ -191,7 +211,8 @@ def report(stage: Stage, found: list[str], *, seconds: float) -> bool:
     print(
         f"{connection.vendor}: {stage.total} kills in {seconds:.0f} s"
         f" ({', '.join(f'{number} {what}' for what, number in sorted(stage.killed.items()))};"
-        f" {stage.lanes_killed} lanes killed), {sum(seen.values())} deliveries, {arrived.total()} copies,"
+        f" {stage.lanes_killed} lanes killed, {stage.gave_up} programs gave up),"
+        f" {sum(seen.values())} deliveries, {arrived.total()} copies,"
         f" {seen['sent']} sent, {seen['failed']} failed, {seen['unknown']} unknown, {lost} lost, {doubles} doubles"
     )
     for violation in found[:20]:
