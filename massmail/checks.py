@@ -18,6 +18,8 @@ from django.utils.module_loading import import_string
 
 from massmail import conversations
 from massmail.conf import conf, unknown_settings
+from massmail.connecting.providers import problems as oauth_problems
+from massmail.deliverability import make_resolver
 from massmail.models import Delivery
 from massmail.recipient_types import RecipientType, problems
 from massmail.tokens import LONGEST_LINK, new_token, unsubscribe_link
@@ -258,6 +260,24 @@ def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     except ImportError as error:
         return [Error(f"MASSMAIL_TRANSPORT can't be imported: {error}", id="massmail.E007")]
     return []
+
+
+@register("massmail")
+def check_dns_servers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if isinstance(conf.dns_servers, str):
+        return [Error("MASSMAIL_DNS_SERVERS must be a list of addresses, not a text.", id="massmail.E013")]
+    try:
+        make_resolver(conf.dns_servers)
+    except (ValueError, AttributeError) as error:
+        hint = "Give IP addresses, with a port where it is not 53: 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:53."
+        return [Error(f"MASSMAIL_DNS_SERVERS can't be used: {error}", hint=hint, id="massmail.E013")]
+    return []
+
+
+@register("massmail")
+def check_oauth_providers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    hint = 'Register the app with the provider: {"google": {"client_id": "…", "client_secret": "…"}}. See settings.md.'
+    return [Error(problem, hint=hint, id="massmail.E014") for problem in oauth_problems()]
 
 
 @register("massmail")

@@ -48,6 +48,7 @@ class Exclusion(models.TextChoices):
     DUPLICATE = "duplicate", _("Address already in this mailing")
     DELETED = "deleted", _("Recipient deleted")
     ADDRESS_CHANGED = "address_changed", _("Email address changed since the mailing was made")
+    NO_MAIL_DOMAIN = "no_mail_domain", _("Domain that takes no mail")
     NOT_PERSONAL = "not_personal", _("Message could not be filled in for this recipient")
     ALREADY_RECEIVED = "already_received", _("Already received this message")
     PLANNED = "planned", _("Waits for it in another mailing")
@@ -86,16 +87,27 @@ class HoldReason(models.TextChoices):
     ONLY_MAIN_ACCOUNT = "only_main_account", _("Only the main account, which serves VIP recipients only")
     ACCOUNT_OFF = "account_off", _("The account is not marked “Massmail”")
     ACCOUNT_HELD = "account_held", _("The account is on hold")
+    GUARD_RAIL = "guard_rail", _("Too many failures")
     SECRET_LOST = "secret_lost", _("The account's password cannot be decrypted")
+    UNDELIVERABLE = "undeliverable", _("The account's mail would not be accepted")
     NO_HEARTBEAT = "no_heartbeat", _("No worker or beat is alive")
     NO_SCHEDULE = "no_schedule", _("The periodic task that sends is missing or switched off")
     NO_WORKER = "no_worker", _("No worker is free")
     CLOSED = "closed", _("Outside working hours")
     QUOTA = "quota", _("Daily limit reached")
+    RAMP = "ramp", _("Limit of the warm-up reached")
+    HOURLY = "hourly", _("Hourly limit reached")
+    DOMAIN_LIMIT = "domain_limit", _("Hourly limit of the domain reached")
+    RECIPIENT_CAP = "recipient_cap", _("Limit of the recipient reached")
+    COMPANY_CAP = "company_cap", _("Limit of the company reached")
     GAP = "gap", _("Pause between two mails")
     BACK_OFF = "back_off", _("The last attempt failed")
     RETRY = "retry", _("Waits for its next attempt")
     BUSY = "busy", _("Sending now")
+
+
+#: What lets a single recipient wait: written on the queued delivery as its reason, with the time as `not_before`.
+OF_RECIPIENT = (HoldReason.DOMAIN_LIMIT, HoldReason.RECIPIENT_CAP, HoldReason.COMPANY_CAP)
 
 
 class AccountTrouble(models.TextChoices):
@@ -108,12 +120,17 @@ class AccountTrouble(models.TextChoices):
     SENDER = "sender", _("The sender is not accepted")
     LIMIT = "limit", _("The provider's sending limit is reached")
     POLICY = "policy", _("Refused by policy")
+    RETURNS = "returns", _("Too much of its mail is refused, returned or reported as spam")
 
 
 class Limit(models.TextChoices):
     """What keeps a mailing from being done sooner."""
 
     QUOTA = "quota", _("Daily limit")
+    RAMP = "ramp", _("Warm-up")
+    HOURLY = "hourly", _("Hourly limit")
+    DOMAIN = "domain", _("Hourly limit of a domain")
+    CAP = "cap", _("Limits of recipients and companies")
     HOURS = "hours", _("Working hours")
     GAPS = "gaps", _("Pauses between two mails")
     SPEED = "speed", _("Speed of the server")
@@ -246,6 +263,7 @@ class AuditAction(models.TextChoices):
     SKIPPED = "skipped", _("Recipient skipped")
     NEW_VERSION = "new_version", _("New version of the message taken")
     ACCOUNT_COPIED = "account_copied", _("Account copied")
+    RED_ALLOWED = "red_allowed", _("Mailings allowed in spite of red deliverability")
 
 
 class Ending(models.TextChoices):
@@ -262,7 +280,7 @@ class Ending(models.TextChoices):
 
 
 class Check(models.TextChoices):
-    """What is looked at in the DNS before a domain sends."""
+    """What is looked at before a domain sends: in the DNS, and in a mail of the account to itself."""
 
     MX = "mx", _("Incoming mail (MX)")
     SPF = "spf", _("SPF")
@@ -270,6 +288,7 @@ class Check(models.TextChoices):
     DMARC = "dmarc", _("DMARC")
     ALIGNMENT = "alignment", _("Alignment")
     REVERSE = "reverse", _("Reverse DNS")
+    MAIL = "mail", _("Test mail to itself")
 
 
 class Verdict(models.TextChoices):
@@ -289,6 +308,28 @@ class MailDomain(models.TextChoices):
     NO_SERVER = "no_server", _("Has no mail server")
     NO_DOMAIN = "no_domain", _("Does not exist")
     UNKNOWN = "unknown", _("Not known: the DNS did not answer")
+
+
+#: Domains in one of these states take no mail, and their recipients get none.
+DEAF_DOMAINS = (MailDomain.NULL_MX, MailDomain.NO_SERVER, MailDomain.NO_DOMAIN)
+
+
+class Light(models.TextChoices):
+    """Whether the world will accept an account's mail. Red stops the start of mailings, gray stops nothing."""
+
+    GREEN = "green", _("Good")
+    AMBER = "amber", _("To improve")
+    RED = "red", _("Bad")
+    UNKNOWN = "unknown", _("Not known")
+    UNCHECKED = "unchecked", _("Not checked")
+
+
+class SelfTest(models.TextChoices):
+    """How far the test mail of an account to itself has come."""
+
+    WAITING = "waiting", _("Waiting for it to arrive")
+    READ = "read", _("Arrived and read")
+    LOST = "lost", _("Not found in the mailbox")
 
 
 class Level(models.TextChoices):
@@ -318,5 +359,6 @@ class Rule(models.TextChoices):
     LONG_SUBJECT = "long_subject", _("Long subject")
     SHOUTING = "shouting", _("Shouting subject")
     FOREIGN_SYNTAX = "foreign_syntax", _("Placeholder of another program")
+    LEFTOVER = "leftover", _("Text of the template")
     DISGUISE = "disguise", _("Characters that disguise")
     FAILING_BRANCH = "failing_branch", _("Condition that fails")

@@ -45,6 +45,10 @@ DEFAULTS: dict[str, Any] = {
     "MASSMAIL_UNSUBSCRIBE_RATE": 60,
     # Dotted path of a form widget for the content of messages; empty: the app's own source editor.
     "MASSMAIL_BODY_WIDGET": "",
+    # Name servers to ask about domains: "192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:53". Empty: the system's.
+    "MASSMAIL_DNS_SERVERS": (),
+    # Whether workers look at the domains of accounts and recipients by themselves.
+    "MASSMAIL_DNS_CHECKS": True,
 }
 
 
@@ -68,6 +72,8 @@ class Conf:
     unsubscribe_grace: float
     unsubscribe_rate: int
     body_widget: str
+    dns_servers: Sequence[str]
+    dns_checks: bool
 
     def __getattr__(self, name: str) -> Any:
         key = "MASSMAIL_" + name.upper()

@@ -55,10 +55,10 @@ def unsubscribe_link(token: str, position: int = 0, language: object = "") -> st
     """
     before, after = _path(settings.ROOT_URLCONF, get_script_prefix())
     start, name = f"{conf.public_url.rstrip('/')}{before}", f"{token}.{position}" if position else token
-    code = str(language or "").replace("_", "-").lower()
-    if re.fullmatch(_LANGUAGE, code) and len(f"{start}{name}.{code}{after}") <= LONGEST_LINK:
+    code = str(language).replace("_", "-").lower() if language else ""
+    if code and re.fullmatch(_LANGUAGE, code) and len(f"{start}{name}.{code}{after}") <= LONGEST_LINK:
         name = f"{name}.{code}"
-    return f"{start}{quote(name)}{after}"
+    return f"{start}{name if _NAME.fullmatch(name) else quote(name)}{after}"
 
 
 @lru_cache(maxsize=4)

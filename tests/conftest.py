@@ -17,6 +17,7 @@ from django.db import connection
 
 from massmail.management.commands.massmail_setup import GROUP
 from tests import servers
+from tests.nameserver import NameServer
 
 
 def unavailable(what: str) -> NoReturn:
@@ -76,6 +77,14 @@ def managers(db: None) -> Group:
     )
     group.permissions.add(*customers)
     return group
+
+
+@pytest.fixture
+def names(settings: Any) -> Iterator[NameServer]:
+    """A name server that the app asks in this test; it knows nobody until it is given `zones`."""
+    with NameServer({}) as running:
+        settings.MASSMAIL_DNS_SERVERS = [f"127.0.0.1:{running.port}"]
+        yield running
 
 
 def _person(django_user_model: Any, name: str, **more: Any) -> Any:

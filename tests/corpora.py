@@ -1,9 +1,11 @@
-"""Measures the recognition of bounces on other people's mail: `python -m tests.corpora [FOLDER]`.
+"""Measures bounces and newsletters against other people's mail: `python -m tests.corpora [FOLDER]`.
 
-Takes the test messages of flufl.bounce from its source distribution, which pip downloads into FOLDER (by default a
-temporary one, gone afterwards), with the addresses that its own tests expect; and the messages with which CPython tests
-its `email` package, where the interpreter ships them. Exits with 1 if a bounce is missed, an address is wrong or
-something else is taken for a bounce. None of the messages belongs to this project, so none is kept in it.
+For the bounces it takes the test messages of flufl.bounce from its source distribution, which pip downloads into
+FOLDER (by default a temporary one, gone afterwards), with the addresses that its own tests expect; and the messages
+with which CPython tests its `email` package, where the interpreter ships them. Exits with 1 if a bounce is missed, an
+address is wrong or something else is taken for a bounce, or if a newsletter does not come out as it went in. The
+newsletters, what is done to them and what is asked of them, are in `tests.newsletters`; they need npm and Chromium.
+None of the messages belongs to this project, so none is kept in it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,13 +30,27 @@ CPYTHON_BOUNCES = {"msg_16.txt", "msg_25.txt", "msg_43.txt"}
 
 
 def main(folder: Path) -> int:
-    """Measure both corpora and return how many messages are taken for what they are not."""
-    wrong = report("flufl.bounce", flufl_verdicts(download(folder)))
+    """Measure all corpora; return how many bounces are taken for what they are not, and newsletters come out wrong."""
+    wrong = report("flufl.bounce", flufl_verdicts(download(folder))) + looked_at(folder)
     data = cpython_data()
     if data is None:
         say("CPython: this interpreter ships no test messages")
         return wrong
     return wrong + report("CPython", cpython_verdicts(data))
+
+
+def looked_at(folder: Path) -> int:
+    """Put the newsletters through composing, and look at them in a browser; return how many are not well."""
+    from playwright.sync_api import sync_playwright
+
+    from tests import newsletters
+
+    # Playwright keeps an event loop in this thread; without this Django refuses queries beside it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        return newsletters.report(folder, newsletters.Viewer(browser=browser), say)
 
 
 def report(name: str, verdicts: Iterator[tuple[str, str]]) -> int:
@@ -104,6 +121,7 @@ def cpython_verdicts(data: Path) -> Iterator[tuple[str, str]]:
 
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from PIL import Image as Picture
 
 from example_project.crm.models import Contact
 from massmail.choices import Failure, MailingStatus
+from massmail.deliverability.findings import finding
 from massmail.engine import lanes, lifecycle
-from massmail.models import Image, Mailing, Message, Signature, Suppression, Tally
+from massmail.engine.checkup.checking import stored
+from massmail.engine.checkup.standing import subject_of
+from massmail.models import Checkup, Image, Mailing, Message, Signature, Suppression, Tally
 from massmail.outcomes import hold_account, suppress
 from tests import world
 
@@ -67,6 +70,8 @@ def laid_out(alice: Any, bob: Any) -> dict[str, Any]:
         "settings": settings,
         "office": office,
         "connected": world.account(alice, "cloud", massmail=False, oauth_provider="acme", oauth_refresh_token="r"),
+        "read": world.account(alice, "read", massmail=False, imap_host="127.0.0.1"),
+        "red": _red(world.account(alice, "red", massmail=False)),
         "delivery": mailings["mailing"].deliveries.first(),
         "unknown": mailings["done"].deliveries.get(status="unknown"),
         "left_out": mailings["mailing"].left_out.first(),
@@ -84,6 +89,13 @@ def state() -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of the database but for what a login changes: sessions and users."""
     models = [model for model in apps.get_models() if model._meta.managed and model not in (Session, User)]
     return {model._meta.label: sorted(model._default_manager.values_list(), key=repr) for model in models}
+
+
+def _red(account: Any) -> Any:
+    """Note that the domain of `account` does not exist."""
+    findings = stored([finding("mx.no_domain", domain=account.domain)])
+    Checkup.objects.create(account=account, subject=subject_of(account), checked_at=world.MONDAY, findings=findings)
+    return account
 
 
 def _finish(mailing: Mailing) -> None:

@@ -39,6 +39,7 @@ default_internal_group = nogroup
 default_login_user = nobody
 mail_location = maildir:~/Maildir
 first_valid_uid = 1
+auth_failure_delay = 0
 auth_mechanisms = plain login xoauth2 oauthbearer
 passdb {{
   driver = oauth2
@@ -74,6 +75,9 @@ namespace inbox {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
@@ -81,7 +85,7 @@ service stats {{
 service imap-login {{
   chroot =
   inet_listener imap {{
-    port = 0
+    port = {imap}
   }}
   inet_listener imaps {{
     port = {imaps}
@@ -113,6 +117,8 @@ SUBMISSION = """\
   -o smtpd_sasl_path=inet:127.0.0.1:{auth}
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 """
+#: The same with TLS from the start.
+WRAPPED = "  -o smtpd_tls_wrappermode=yes\n"
 
 POSTFIX = """\
 compatibility_level = 3.6
@@ -138,6 +144,7 @@ relay_recipient_maps =
 transport_maps = inline:{{ {{ bounce.test = error:5.1.1 The email account does not exist }}, {{ full.test = error:5.2.2 Mailbox full }}, {{ spam.test = error:5.7.1 Rejected as spam }} }}
 smtpd_reject_unlisted_recipient = no
 smtpd_client_connection_rate_limit = 0
+smtpd_error_sleep_time = 0
 smtpd_recipient_restrictions = check_recipient_access texthash:{home}/etc/answers, permit_mynetworks, reject
 """  # noqa: E501
 
@@ -151,14 +158,19 @@ spam@example.test 554 5.7.1 Message rejected as spam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """Where the servers are. Whoever trusts `certificate` trusts the IMAP server."""
+    """Where the servers are. Whoever trusts `certificate` trusts them at 127.0.0.1; it is for no other name.
+
+    TLS is spoken from the start at `submissions` and `imaps`, after STARTTLS at `submission` and `imap`.
+    """
 
     home: Path
     certificate: Path
     smtp: int
     submission: int
+    submissions: int
     auth: int
     imaps: int
+    imap: int
 
     def mailbox(self, user: str) -> imaplib.IMAP4_SSL:
         """Return a session of the user's own, as a mail program has it."""
@@ -172,6 +184,10 @@ class Stack:
         with self.mailbox(user) as session:
             return int(session.select(folder, readonly=True)[1][0])
 
+    def refused_logins(self) -> int:
+        """Return how many logins Postfix has refused."""
+        return (self.home / "postfix" / "postfix.log").read_text().count("authentication failed")
+
     def renumber(self, user: str) -> None:
         """Have Dovecot number all mail in the user's INBOX anew."""
         time.sleep(1.1)  # it takes the time in seconds as the new UIDVALIDITY
@@ -180,11 +196,11 @@ class Stack:
 
 
 @contextlib.contextmanager
-def mail_stack(*, milter: int | None = None, provider: str = "http://127.0.0.1:1") -> Iterator[Stack]:
+def mail_stack(*, milters: Sequence[int] = (), provider: str = "http://127.0.0.1:1") -> Iterator[Stack]:
     """Run both servers with empty mailboxes; every user at example.test exists, with the password `secret`.
 
     They also take the OAuth2 tokens of the `provider` at this address (`tests.oauth_server`).
-    Postfix shows its mail to the filter at the port `milter`, a signer say, if one is given.
+    Postfix shows its mail to the filters at the ports `milters`, a signer say, each as the one before has left it.
     """
     for program, package in (("dovecot", "dovecot-imapd dovecot-lmtpd"), ("postfix", "postfix")):
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
@@ -199,14 +215,16 @@ def mail_stack(*, milter: int | None = None, provider: str = "http://127.0.0.1:1
             certificate=certificate.chain,
             smtp=free_port(),
             submission=free_port(),
+            submissions=free_port(),
             auth=free_port(),
             imaps=free_port(),
+            imap=free_port(),
         )
         lmtp = free_port()
         (home / "oauth2.conf").write_text(OAUTH2.format(url=provider))
         settings = POSTFIX.format(home=home / "postfix", lmtp=lmtp)
-        if milter is not None:
-            settings += f"smtpd_milters = inet:127.0.0.1:{milter}\n"
+        if milters:
+            settings += "smtpd_milters = " + ", ".join(f"inet:127.0.0.1:{port}" for port in milters) + "\n"
         with _dovecot(stack, certificate.key, lmtp), _postfix(stack, settings, certificate.key):
             yield stack
 
@@ -219,11 +237,8 @@ def _dovecot(stack: Stack, key: Path, lmtp: int) -> Iterator[None]:
     for file in (key, stack.certificate):
         file.chmod(0o644)
     config = stack.home / "dovecot.conf"
-    config.write_text(
-        DOVECOT.format(
-            home=stack.home, certificate=stack.certificate, key=key, imaps=stack.imaps, lmtp=lmtp, auth=stack.auth
-        )
-    )
+    ports = {"imaps": stack.imaps, "imap": stack.imap, "lmtp": lmtp, "auth": stack.auth}
+    config.write_text(DOVECOT.format(home=stack.home, certificate=stack.certificate, key=key, **ports))
     version = subprocess.check_output(["/usr/sbin/dovecot", "--version"], text=True)
     if not version.startswith("2.3"):
         raise Unavailable(f"The tests are written for Dovecot 2.3, this is {version.strip()}")
@@ -242,10 +257,13 @@ def _postfix(stack: Stack, settings: str, key: Path) -> Iterator[None]:
     (home / "etc" / "main.cf").write_text(settings)
     (home / "etc" / "answers").write_text(ANSWERS)
     # The services as they are shipped, without the chroot that is not there, and one more at our port.
-    submission = SUBMISSION.format(port=stack.submission, auth=stack.auth, certificate=stack.certificate, key=key)
+    tls = {"auth": stack.auth, "certificate": stack.certificate, "key": key}
+    submission = SUBMISSION.format(port=stack.submission, **tls)
+    submissions = SUBMISSION.format(port=stack.submissions, **tls) + WRAPPED
     services = re.sub(r"(?m)^(smtp +inet.*)$", r"#\1", _services())
     services = re.sub(r"(?m)^([a-z]+ +(?:unix|inet) +[-yn]+ +[-yn]+ +)y( +)", r"\1n\2", services)
-    (home / "etc" / "master.cf").write_text(f"{services}\n127.0.0.1:{stack.smtp} inet n - n - - smtpd\n{submission}")
+    smtp = f"127.0.0.1:{stack.smtp} inet n - n - - smtpd\n"
+    (home / "etc" / "master.cf").write_text(f"{services}\n{smtp}{submission}{submissions}")
     for file in Path("/etc/postfix").glob("dynamicmaps.cf*"):
         _copy(file, home / "etc")
     for file in Path("/etc/postfix").glob("postfix-files*"):

@@ -83,7 +83,7 @@ def trial(desk: Things) -> dict[str, Any]:
 
 MAILINGS = {
     "changelist": Row(get=LIST),
-    "add": Row(get="403 403 403 403 403"),
+    "add": Row(get="302 302 302 403 302"),  # leads to "create"
     "change": Row(get=LOOK, post=DEED, thing="mailing", data=form("mailing", name="Taken over")),
     "history": Row(get=LOOK, thing="mailing"),
     "delete": deleted("mailing"),
@@ -182,6 +182,10 @@ ACCOUNTS = {
     "delete": deleted("office", "403 404 403 404 done", "403 404 403 404 200"),
     "release": button("account"),
     "copy": Row(get=CHANGE, post=DEED, thing="office", data=lambda desk: {"name": "Copy", "owner": desk["owner"].pk}),
+    "deliverability": Row(get=LOOK, thing="office"),
+    "deliverability_check": button("office"),
+    "deliverability_mail": button("read", "done 404 403 404 302"),  # a boss has accounts of their own for that
+    "deliverability_allow": button("red", "403 404 403 404 done"),
     "connect": Row(get=BUTTON, post="302 404 403 404 302", thing="office", args=("acme",)),
     "disconnect": button("connected"),
     "oauth_back": Row(get="400 400 400 400 400"),

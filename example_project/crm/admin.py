@@ -22,10 +22,17 @@ class CustomerAdmin(MassmailAdminMixin, admin.ModelAdmin):
     show_full_result_count = False
     autocomplete_fields = ["tags"]
 
+    class Media:
+        css = {"all": ["crm/lists.css"]}
+
+    @admin.display(ordering="last_name")
+    def name(self, person):
+        return str(person)
+
 
 @admin.register(Company)
 class CompanyAdmin(CustomerAdmin):
-    list_display = ["full_name", "email", *MAILINGS, "type", "industry", "country", "owner"]
+    list_display = ["full_name", "email", *MAILINGS, "type", "country", "owner"]
     list_filter = ["owner", "type", "industry", "country", "massmail", "disqualified", "tags", "creation_date"]
     list_select_related = ["type", "industry", "country", "owner"]
     search_fields = ["full_name", "email", "city_name"]
@@ -33,8 +40,7 @@ class CompanyAdmin(CustomerAdmin):
 
 @admin.register(Contact)
 class ContactAdmin(CustomerAdmin):
-    list_display = ["last_name", "first_name", "email", *MAILINGS, "company", "country", "owner"]
-    list_display_links = ["last_name", "first_name"]
+    list_display = ["name", "email", *MAILINGS, "company", "owner"]
     list_filter = [
         "owner",
         "company__industry",
@@ -52,8 +58,7 @@ class ContactAdmin(CustomerAdmin):
 
 @admin.register(Lead)
 class LeadAdmin(CustomerAdmin):
-    list_display = ["last_name", "first_name", "email", *MAILINGS, "company_name", "source", "country", "owner"]
-    list_display_links = ["last_name", "first_name"]
+    list_display = ["name", "email", *MAILINGS, "company_name", "owner"]
     list_filter = ["owner", "industry", "country", "source", "massmail", "disqualified", "tags", "creation_date"]
     list_select_related = ["country", "owner"]
     search_fields = ["first_name", "last_name", "email", "company_name"]

@@ -50,6 +50,7 @@ class ContactRecipients(RecipientType):
 class CompanyRecipients(RecipientType):
     model = "crm.Company"
     subscribed = "massmail"
+    company = "id"
     search = ["full_name", "email"]
     variables = {"company": "Company's name", "city": "City", "country": "Country"}
 
@@ -70,6 +71,7 @@ class CompanyRecipients(RecipientType):
 class LeadRecipients(RecipientType):
     model = "crm.Lead"
     subscribed = "massmail"
+    company = "company_name"
     language = "language"
     search = ["first_name", "last_name", "email", "company_name"]
     variables = {

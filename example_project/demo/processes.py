@@ -40,6 +40,17 @@ class Child:
         return self.process.pid
 
 
+def is_free(port: int) -> bool:
+    """Return whether `port` can be listened on at the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 def free_port(preferred: int) -> int:
     """Return `preferred` if it can be listened on at the loopback address, else any port that can."""
     for port in (preferred, 0):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from example_project.demo.processes import HOST, Family, free_port
+from example_project.demo.processes import HOST, Family, free_port, is_free
 
 #: What a developer's shell may hold for another project; the demo wants none of it.
 FOREIGN = ("DATABASE_URL", "BROKER_URL", "SECRET_KEY", "MASSMAIL_KEY", "CELERY_BROKER_URL", "DJANGO_SETTINGS_MODULE")
@@ -26,6 +26,15 @@ class DemoRefused(Exception):
     """The demo can't start here; the text says why."""
 
 
+def refuse_busy(port: int) -> None:
+    """Raise `DemoRefused` if somebody else listens where the web server shall."""
+    if not is_free(port):
+        raise DemoRefused(
+            f"Port {port} is in use, and the web server needs it. Stop what listens there, or choose another port: "
+            f"manage.py demo --port {port + 1}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     web: int
@@ -34,8 +43,9 @@ class Ports:
 
     @classmethod
     def choose(cls, web: int) -> "Ports":
-        """Return ports that are free; `web` is the wish for the web server."""
-        return cls(web=free_port(web), smtp=free_port(8025), broker=free_port(6399))
+        """Return ports that are free now, the web server's being `web`. Raises `DemoRefused` if that one is in use."""
+        refuse_busy(web)
+        return cls(web=web, smtp=free_port(8025), broker=free_port(6399))
 
     @property
     def url(self) -> str:
@@ -135,6 +145,8 @@ def start(family: Family, directory: Path, ports: Ports, broker: Broker, *, reci
     # Threads, for a quick start in little memory; a pool of processes does as well.
     family.start("worker", [*CELERY, "worker", "--pool=threads", "--concurrency=2", "--loglevel=WARNING"])
     family.start("beat", [*CELERY, "beat", "--loglevel=WARNING", f"--pidfile={directory / 'beat.pid'}"])
+    # Somebody may have taken it while the database was made: another demo, begun at the same moment.
+    refuse_busy(ports.web)
     web = family.start("web", [*MANAGE, "runserver", "--noreload", "--skip-checks", f"{HOST}:{ports.web}"])
     family.wait_for_port(smtp, ports.smtp)
     family.wait_for_port(web, ports.web)

@@ -21,7 +21,7 @@ from massmail import connecting
 from massmail.admin import providers
 from massmail.admin.owned import OwnedModelAdmin
 from massmail.admin.places import change_url, page_url
-from massmail.connecting.trial import try_account
+from massmail.connecting.trial import keep_size_limit, try_account
 from massmail.models import EmailAccount
 
 SECRETS = ("new_smtp_password", "new_imap_password")
@@ -106,7 +106,7 @@ class ConnectingMixin(OwnedModelAdmin):
 
     @method_decorator(sensitive_post_parameters(*SECRETS))
     def test_view(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
-        """Try the servers in the form, or those that are saved if no form came along; nothing is saved."""
+        """Try the servers in the form, or those that are saved if no form came along; the form is not saved."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         saved = None if object_id is None else self.get_object(request, unquote(object_id))
@@ -139,6 +139,8 @@ class ConnectingMixin(OwnedModelAdmin):
                 return {"wrong": wrong}
             account, unsaved = form.instance, bool(RELEVANT & set(form.changed_data))
         conversations = try_account(account)
+        if account.pk and not unsaved:
+            keep_size_limit(account, conversations)
         good = all(conversation.good for conversation in conversations)
         return {
             "conversations": conversations,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -20,16 +21,24 @@ from massmail.admin.host_filters import AccountFilter
 from massmail.admin.notices import notice_of
 from massmail.admin.places import page_url
 from massmail.admin.timeline import NOT_SENT, Series, Timeline, daily
-from massmail.choices import HoldReason
+from massmail.choices import AuditAction, HoldReason, Light
 from massmail.connecting.advice import preset_of_account
-from massmail.engine.holds import daily_limit, explain_many
+from massmail.engine.checkup.standing import standings
+from massmail.engine.holds import explain_many
+from massmail.engine.ramp import limits_on
 from massmail.engine.window import local_day
 from massmail.inbound import mailboxes
-from massmail.models import AccountDay, Delivery, EmailAccount, Lane, MassmailSettings, Recipient, Tally
+from massmail.models import AccountDay, AuditEntry, Delivery, EmailAccount, Lane, MassmailSettings, Recipient, Tally
 from massmail.models.mailings import LATER
+from massmail.outcomes import daily_figures
 from massmail.recipient_types import find_type
 
-DAYS = 14
+#: On hold until somebody releases it.
+OF_HOLDS = (AuditAction.ACCOUNT_HELD, AuditAction.ACCOUNT_RELEASED)
+HELD = (HoldReason.ACCOUNT_HELD, HoldReason.GUARD_RAIL)
+DAYS = 30
+#: Holds and releases that the page of an account lists.
+LATEST = 10
 #: Colours of the drawing, by the names that the style sheet has for them.
 SENT, BOUNCED, COMPLAINED = "1", "3", "4"
 
@@ -58,19 +67,24 @@ def describe(accounts: Iterable[Any]) -> None:
     """
     accounts, now, settings = list(accounts), timezone.now(), MassmailSettings.load()
     holds = explain_many(accounts, now=now)
-    days = AccountDay.objects.filter(account__in=accounts, date=local_day(now, settings.zone))
+    today = local_day(now, settings.zone)
+    limits = limits_on(today, accounts, settings)
+    days = AccountDay.objects.filter(account__in=accounts, date=today)
     used = dict(days.values_list("account", "used"))
     lanes = Lane.objects.filter(account__in=accounts).order_by()
     last = dict(lanes.values_list("account").annotate(latest=Max("last_sent_at")))
     troubles = mailboxes.troubles(accounts)
+    standing = standings(accounts)
     for account in accounts:
         hold = account.hold = holds[account.pk]
-        account.held_for = account.hold_reason if hold and hold.reason == HoldReason.ACCOUNT_HELD else ""
+        account.held_for = account.hold_reason if hold and hold.reason in HELD else ""
         account.incoming = troubles.get(account.pk)
         account.used_today = used.get(account.pk, 0)
-        account.limit_today = daily_limit(account, settings)
+        account.limit_today = limits[account.pk]
         account.left_today = max(account.limit_today - account.used_today, 0)
         account.last_sent_at = last.get(account.pk)
+        account.standing = standing[account.pk]
+        account.light_shown = account.massmail or account.standing.light != Light.UNCHECKED
 
 
 def count_recipients(accounts: Iterable[Any]) -> None:
@@ -82,16 +96,56 @@ def count_recipients(accounts: Iterable[Any]) -> None:
         account.recipient_count = numbers.get(account.pk, 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What became of an account's mail: numbers, and the shares of it that came to harm, in per cent."""
+
+    mails: int
+    refused: int
+    undeliverable: int
+    complaints: int
+
+    def _share(self, number: int) -> float:
+        return 100 * number / self.mails if self.mails else 0.0
+
+    @property
+    def refused_share(self) -> float:
+        return self._share(self.refused)
+
+    @property
+    def undeliverable_share(self) -> float:
+        return self._share(self.undeliverable)
+
+    @property
+    def complaint_share(self) -> float:
+        return self._share(self.complaints)
+
+
+def note_health(accounts: Iterable[Any]) -> None:
+    """Note on each account what became of its mail of the last days, in two queries."""
+    accounts, settings = list(accounts), MassmailSettings.load()
+    first = local_day(timezone.now(), settings.zone) - dt.timedelta(days=DAYS - 1)
+    sums = {account.pk: Counter[str]() for account in accounts}
+    for (key, _day), figures in daily_figures(accounts, since=first).items():
+        sums[key].update(asdict(figures))
+    names = [each.name for each in fields(Health)]
+    for account in accounts:
+        account.health = Health(**{name: sums[account.pk][name] for name in names})
+
+
 def page_context(request: HttpRequest, site: AdminSite, account: Any, *, changeable: bool) -> dict[str, Any]:
     """Return what the template of the account's page shows; `changeable` is whether the user may press its buttons."""
     describe([account])
+    note_health([account])
     provider = connecting.find_provider(account.oauth_provider)
     release = changeable and account.hold_reason
+    account.deliverability_url = page_url(site, EmailAccount, "deliverability", account.pk)
     return {
         "account": account,
         "notice": notice_of(request, site, account.hold, here=account) if account.hold else None,
         "followers": followers(request, site, account),
         "history": history(account),
+        "audit": AuditEntry.objects.filter(account=account, action__in=OF_HOLDS).select_related("by")[:LATEST],
         "release_url": page_url(site, EmailAccount, "release", account.pk) if release else "",
         "connected_with": provider.label if provider else account.oauth_provider,
         "connections": connections(site, account) if changeable else [],

@@ -21,14 +21,16 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from massmail.admin.account_connecting import ConnectingMixin
 from massmail.admin.account_copies import CopyForm, copy_account
-from massmail.admin.account_page import count_recipients, describe, page_context
+from massmail.admin.account_page import count_recipients, describe, note_health, page_context
 from massmail.admin.account_servers import distrusted
 from massmail.admin.deleting import accounts_with_history
+from massmail.admin.deliverability import DeliverabilityMixin
 from massmail.admin.forms import EmailAccountForm
 from massmail.admin.oauth import OAuthMixin
 from massmail.admin.owned import VIEW_ALL, OwnedModelAdmin
 from massmail.admin.places import change_url, page_url
 from massmail.choices import AccountTrouble
+from massmail.connecting.trial import forget_size_limit
 from massmail.inbound import mailboxes
 from massmail.models import EmailAccount
 from massmail.outcomes import release_account
@@ -46,7 +48,11 @@ class EmailAccountChangeList(ChangeList):
         self.result_list = list(self.result_list)
         describe(self.result_list)
         count_recipients(self.result_list)
+        note_health(self.result_list)
         for account in self.result_list:
+            account.deliverability_url = page_url(
+                self.model_admin.admin_site, EmailAccount, "deliverability", account.pk
+            )
             held = account.hold_reason and self.model_admin.has_change_permission(request, account)
             account.release_url = (
                 page_url(self.model_admin.admin_site, EmailAccount, "release", account.pk) if held else ""
@@ -68,20 +74,37 @@ def today(account: Any) -> str:
     return render_to_string("massmail/admin/account_today.html", {"account": account})
 
 
+@admin.display(description=gettext_lazy("last 30 days"))
+def health(account: Any) -> str:
+    return render_to_string("massmail/admin/account_health.html", {"account": account})
+
+
 @admin.display(description=gettext_lazy("recipients"))
 def recipients(account: Any) -> str:
     return render_to_string("massmail/admin/account_recipients.html", {"account": account})
 
 
-class EmailAccountAdmin(OAuthMixin, ConnectingMixin, OwnedModelAdmin):
+class EmailAccountAdmin(OAuthMixin, ConnectingMixin, DeliverabilityMixin, OwnedModelAdmin):
     form = EmailAccountForm
-    list_display = [account_name, state, today, recipients]
+    list_display = [account_name, state, today, health, recipients]
     list_filter = ["main", "massmail"]
     list_select_related = ["owner"]
     search_fields = ["name", "from_email"]
     fieldsets = [
         (None, {"fields": ["from_email", "provider", "filled_in", "name", "from_name", "reply_to"]}),
-        (gettext_lazy("Mailing"), {"fields": ["massmail", "main", "emails_per_day", "paced", "lanes"]}),
+        (
+            gettext_lazy("Mailing"),
+            {
+                "fields": [
+                    "massmail",
+                    "main",
+                    ("emails_per_day", "emails_per_hour"),
+                    ("ramp_start", "ramp_step"),
+                    "paced",
+                    "lanes",
+                ]
+            },
+        ),
         (
             gettext_lazy("Outgoing mail (SMTP)"),
             {
@@ -91,6 +114,7 @@ class EmailAccountAdmin(OAuthMixin, ConnectingMixin, OwnedModelAdmin):
                     "smtp_username",
                     "new_smtp_password",
                     "remove_smtp_password",
+                    "relay_address",
                 ]
             },
         ),
@@ -159,6 +183,8 @@ class EmailAccountAdmin(OAuthMixin, ConnectingMixin, OwnedModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save, and try the mailbox again: what kept its mail from being read may be mended."""
         super().save_model(request, obj, form, change)
+        if change and "smtp_host" in form.changed_data:
+            forget_size_limit(obj)
         mailboxes.try_again(obj)
         if change and obj.hold_trouble in MENDED_HERE and LOGIN_FIELDS & set(form.changed_data):
             release_account(obj, by=request.user)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from massmail.admin.host_columns import HostColumns
+from massmail.admin.host_list_page import HostListPage
 from massmail.admin.panel_pages import HostPanel
 from massmail.admin.places import change_url, page_url
 from massmail.audience import Creation, create_mailing, sole_owner
@@ -23,13 +24,13 @@ from massmail.models import LeftOut
 from massmail.recipient_types import type_for
 
 
-class MassmailAdminMixin(HostPanel, HostColumns):
+class MassmailAdminMixin(HostPanel, HostColumns, HostListPage):
     """For the `ModelAdmin` of a recipient type: `class ContactAdmin(MassmailAdminMixin, admin.ModelAdmin)`.
 
-    It adds actions to the list, columns and filters (`HostColumns`), and a block on the page of each object
-    (`HostPanel`). The actions stand in the menu of those who may use them. They take the queryset as it is: "select all
-    matching" hands over everybody on all pages, and nothing is ever listed by its id. `actions = None` still means no
-    menu.
+    It adds actions to the list, columns and filters (`HostColumns`), a button above it (`HostListPage`), and a block on
+    the page of each object (`HostPanel`). The actions stand in the menu of those who may use them. They take the
+    queryset as it is: "select all matching" hands over everybody on all pages, and nothing is ever listed by its id.
+    `actions = None` still means no menu.
     """
 
     def __init__(self, model: type[Any], admin_site: admin.AdminSite) -> None:
@@ -76,7 +77,11 @@ class MassmailAdminMixin(HostPanel, HostColumns):
         changed = set_vip(mine, vip=True, by=request.user)
         self.message_user(
             request,
-            ngettext("%(count)d recipient marked as VIP.", "%(count)d recipients marked as VIP.", changed)
+            ngettext(
+                "%(count)d recipient marked as VIP. The owner's main account writes to VIPs, and to nobody else.",
+                "%(count)d recipients marked as VIP. The owner's main account writes to VIPs, and to nobody else.",
+                changed,
+            )
             % {"count": changed},
         )
         self._massmail_tell_foreign(request, foreign)

@@ -30,6 +30,9 @@ MEDIA = Media(
     js=[Script("massmail/create_mailing.js", defer=True)],  # type: ignore[list-item]
 )
 
+#: What the page asks besides the filters, as far as it is text.
+OWN_FIELDS = ("owner", "message", "received", "name", "list")
+
 
 class CreateMailingMixin(admin.ModelAdmin):
     """For the admin of mailings: the button on the list, and the pages behind it."""
@@ -91,8 +94,8 @@ class CreateMailingMixin(admin.ModelAdmin):
         """Return what the posted form would come to, as HTML for the page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        expectation, error = self._expected(self._posted(request, self._types(request)))
-        context = self._outlook(request, expectation, error)
+        form = self._posted(request, self._types(request))
+        context = self._outlook(request, form, *self._expected(form))
         return HttpResponse(render_to_string("massmail/admin/create_mailing_count.html", context, request))
 
     def options_view(self, request: HttpRequest) -> JsonResponse:
@@ -127,7 +130,11 @@ class CreateMailingMixin(admin.ModelAdmin):
     def _beginning(self, request: HttpRequest, types: list[RecipientType]) -> tuple[CreateForm | None, str]:
         """Return the form to begin with, empty or as an earlier mailing had it, and what is missing in it."""
         if "again" not in request.GET:
-            return (CreateForm(request, self.admin_site, self._type(request, types), {}) if types else None), ""
+            if not types:
+                return None, ""
+            data = {"list": [request.GET["list"]]} if "list" in request.GET else {}
+            form = CreateForm(request, self.admin_site, self._type(request, types), data)
+            return form, " ".join(form.errors.values())
         mailing = self.get_object(request, request.GET["again"])
         if mailing is None or not self.has_view_permission(request, mailing):
             raise Http404
@@ -184,21 +191,24 @@ class CreateMailingMixin(admin.ModelAdmin):
             "type": label_of(form.type) if form else "",
             "type_name": name_of(form.type) if form else "",
             "filters": form.drawn() if form else [],
-            "data": {name: form.text(name) for name in ("owner", "message", "received", "name")} if form else {},
+            "data": {name: form.text(name) for name in OWN_FIELDS} if form else {},
             "notice": notice,
             "counted": bool(expectation or error),
             "create_url": page_url(self.admin_site, Mailing, "create"),
             "count_url": page_url(self.admin_site, Mailing, "create_count"),
             "options_url": page_url(self.admin_site, Mailing, "create_options"),
-            **self._outlook(request, expectation, error),
+            **self._outlook(request, form, expectation, error),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "massmail/admin/create_mailing.html", context)
 
-    def _outlook(self, request: HttpRequest, expectation: Expectation | None, error: str) -> dict[str, Any]:
+    def _outlook(
+        self, request: HttpRequest, form: CreateForm | None, expectation: Expectation | None, error: str
+    ) -> dict[str, Any]:
         sample = expectation.sample if expectation else []
         left_out = expectation.left_out if expectation else {}
         return {
+            "kind": form.type.model_class._meta.verbose_name_plural if form else "",
             "expectation": expectation,
             "error": error,
             "sample": [

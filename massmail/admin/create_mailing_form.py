@@ -15,6 +15,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from massmail.admin.create_mailing_filters import Offer, offer
+from massmail.admin.host_list_page import HostListPage
+from massmail.admin.listed import Listed, listed
 from massmail.audience import Creation, Expectation, create_mailing, expect, sole_owner
 from massmail.audience.filters import SHOWN, Choice, Filter, Option
 from massmail.exceptions import AudienceError
@@ -84,15 +86,25 @@ class CreateForm:
         self.request = request
         self.type = recipient_type
         self.data = data
+        self.errors: dict[str, str] = {}
+        self.listed: Listed | None = None
         self.visible = self._visible(site)
         self.offer: Offer = offer(request, site, recipient_type, self.visible)
-        self.errors: dict[str, str] = {}
         self.values = self._read()
 
     def _visible(self, site: AdminSite) -> QuerySet[Any]:
-        """Return the objects of the type that the user sees in the host's own list."""
+        """Return the objects of the type that the user sees in the host's own list, narrowed if it comes from there."""
         model_admin = site._registry.get(self.type.model_class)
-        return model_admin.get_queryset(self.request) if model_admin else self.type.queryset()
+        if model_admin is None:
+            return self.type.queryset()
+        if self.text("list") and isinstance(model_admin, HostListPage):
+            try:
+                self.listed = listed(self.request, model_admin, self.text("list"))
+            except AudienceError as error:
+                self.errors["list"] = str(error)
+            else:
+                return self.listed.objects
+        return model_admin.get_queryset(self.request)
 
     def _read(self) -> dict[str, Any]:
         own = {key.removeprefix(PREFIX): texts for key, texts in self.data.items() if key.startswith(PREFIX)}
@@ -212,6 +224,9 @@ class CreateForm:
         chosen = [each for each in self.offer.filters if each.name in self.values]
         words = [[each.label, each.words(self.values[each.name])] for each in chosen]
         kept: dict[str, Any] = {"type": label_of(self.type), "values": self.values}
+        if self.listed:
+            kept["list"] = self.listed.query
+            words = [*map(list, self.listed.words), *words]
         if self.only_own:
             kept["only_own"] = True
             words.append([_("Assigned to"), str(self.owner)])
@@ -274,6 +289,8 @@ def filled_in(mailing: Mailing, filters: Sequence[Filter]) -> tuple[dict[str, li
             lost.append(name)
     if kept.get("only_own"):
         data["only_own"] = ["1"]
+    if kept.get("list"):
+        data["list"] = [kept["list"]]
     if "received" in kept:
         data["received"] = [str(kept["received"])]
     return data, lost

@@ -19,8 +19,9 @@ from django.utils.translation import ngettext
 from massmail.admin.machine import Machine, machine
 from massmail.admin.mailing_page import kind_of
 from massmail.admin.notices import Notice, notice_of, without_repeating
+from massmail.admin.numbers import grouped
 from massmail.admin.places import change_url, page_url, site_of
-from massmail.admin.standing import Standing, grouped, standings
+from massmail.admin.standing import Standing, standings
 from massmail.choices import DeliveryStatus, MailingStatus
 from massmail.engine.holds import deployment_hold, life_hold
 from massmail.engine.holds.accounts import standing_hold
@@ -62,6 +63,7 @@ class Dashboard:
     more_accounts: int
     accounts_url: str
     list_url: str
+    create_url: str
     progress_url: str
     machine: Machine | None = None
 
@@ -88,6 +90,7 @@ def dashboard(request: HttpRequest) -> Dashboard | None:
         more_accounts=max(0, len(accounts) - SHOWN),
         accounts_url=page_url(site, EmailAccount, "changelist") if accounts else "",
         list_url=page_url(site, Mailing, "changelist"),
+        create_url=page_url(site, Mailing, "create") if request.user.has_perm("massmail.add_mailing") else "",
         progress_url=page_url(site, Mailing, "progress"),
         machine=machine(request, site, now=now),
     )

@@ -99,7 +99,7 @@ class EditorAdmin(OwnedModelAdmin):
     def remarks(self, message: Message) -> list[Remark]:
         """Return what could be better in `message`, at the form's own fields."""
         senders = EmailAccount.objects.filter(owner=message.owner_id, massmail=True)
-        return lint(message, from_names=senders.values_list("from_name", flat=True))
+        return lint(message, senders=senders)
 
     # Addresses ------------------------------------------------------------------------------------------------------
 
@@ -192,6 +192,7 @@ class EditorAdmin(OwnedModelAdmin):
             "placeholders": [unsubscribe_placeholder(), *placeholders()] if writable else [],
             "recipients_url": page_url(self.admin_site, self.model, f"recipients{suffix}", *key),
             "people": find_people(self._owner_id(request, obj)),
+            "library_owner": self._owner_id(request, obj),
             "live_url": page_url(self.admin_site, self.model, f"live{suffix}", *key) if writable else "",
             **self._library(request, obj),
         }

@@ -11,11 +11,15 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+from django.utils.text import slugify
 
 #: Rows that are fetched, given their host objects and written at a time.
 CHUNK = 500
 #: What spreadsheets take for the beginning of a formula (OWASP, CSV Injection).
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Characters of each part of a file's name.
+LONGEST_WORD = 60
 #: Tells spreadsheets that the file is UTF-8.
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -60,13 +64,19 @@ def lines(
         yield "".join(writer.writerow([cell(value(row), zone) for _heading, value in columns]) for row in chunk)
 
 
+def file_name(*parts: str, day: dt.date) -> str:
+    """Return what a file is called: "autumn-offer-recipients-2026-11-23.csv", in letters of any language."""
+    words = [slugify(part, allow_unicode=True)[:LONGEST_WORD] for part in parts]
+    return "-".join([*filter(None, words), day.isoformat()]) + ".csv"
+
+
 def csv_response(pieces: Iterator[str], *, filename: str) -> StreamingHttpResponse:
-    """Return `pieces` as a file that browsers keep and never show; `filename` is plain ASCII."""
+    """Return `pieces` as a file that browsers keep and never show."""
     return StreamingHttpResponse(
         pieces,
         content_type="text/csv; charset=utf-8",
         headers={
-            "Content-Disposition": f'attachment; filename="{filename}"',
+            "Content-Disposition": content_disposition_header(True, filename) or "attachment",
             "Cache-Control": "private, no-store",
             "X-Content-Type-Options": "nosniff",
         },

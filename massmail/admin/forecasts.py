@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from massmail.admin.notices import notice_of
+from massmail.admin.numbers import grouped
 from massmail.choices import MailingStatus
 from massmail.engine import outlook
 from massmail.engine.outlook import Chance, Outlook
 from massmail.models import Mailing
+from massmail.moments import when
 
 #: Accounts that have a column of their own in the plan.
 MOST_COLUMNS = 5
@@ -56,10 +57,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastView:
-    """What the template says of a forecast. `estimated`: its times depend on a relay; `sharing`: on other mailings."""
+    """What the template says of a forecast. `estimated`: its times depend on a relay; `grouped`: limits of recipients
+    are counted in groups; `sharing`: it depends on other mailings.
+    """
 
     headline: str
     estimated: bool
+    grouped: bool
     bottleneck: str
     sharing: str
     chances: Sequence[str]
@@ -75,12 +79,26 @@ def forecast_view(request: HttpRequest, site: AdminSite, mailing: Mailing, *, no
     return ForecastView(
         headline=_headline(mailing, found),
         estimated=found.estimated and bool(found.planned),
+        grouped=found.grouped and bool(found.planned),
         bottleneck=found.bottleneck.text if found.bottleneck else "",
         sharing=_sharing(found.sharing) if found.sharing and found.planned else "",
-        chances=[_chance(chance, found) for chance in found.chances],
+        chances=_chances(found),
         plan=_plan(found) if found.planned else None,
         waits=_waits(request, site, mailing, found, now=now),
     )
+
+
+def start_label(found: Outlook | None) -> str:
+    """Return what the button that starts a draft will do: "Start: 457 mails through 3 accounts, until about …"."""
+    accounts = len({account for _day, counts in found.days for account in counts}) if found else 0
+    if found is None or not found.planned or not accounts:
+        return _("Start")
+    mails = ngettext("%(count)s mail", "%(count)s mails", found.planned) % {"count": grouped(found.planned)}
+    through = ngettext("%(count)s account", "%(count)s accounts", accounts) % {"count": accounts}
+    values = {"mails": mails, "accounts": through, "time": _show(found.end, found) if found.end else ""}
+    if found.end is None:
+        return _("Start: %(mails)s through %(accounts)s within a year") % values
+    return _("Start: %(mails)s through %(accounts)s, until about %(time)s") % values
 
 
 def expected_end_text(mailing: Mailing) -> str:
@@ -94,11 +112,8 @@ def expected_end_text(mailing: Mailing) -> str:
 
 
 def _show(moment: dt.datetime, found: Outlook) -> str:
-    """Return a moment in the settings' time zone, with the year where it is not this one."""
-    zone = ZoneInfo(found.zone)
-    local = moment.astimezone(zone)
-    this_year = local.year == timezone.now().astimezone(zone).year
-    return date_format(local, "D j M, H:i" if this_year else "D j M Y, H:i")
+    """Return a moment in the time zone that the forecast was made in."""
+    return when(moment, zone=ZoneInfo(found.zone))
 
 
 def _headline(mailing: Mailing, found: Outlook) -> str:
@@ -124,10 +139,22 @@ def _sharing(others: int) -> str:
     ) % {"count": others}
 
 
+def _chances(found: Outlook) -> list[str]:
+    """Return what one more account would change, and a higher limit; also where it would change nothing."""
+    texts = [_chance(chance, found) for chance in found.chances]
+    if not found.planned and not texts:
+        return []
+    if all(chance.account is not None for chance in found.chances):
+        texts.insert(0, _("With one more account: hardly earlier."))
+    if all(chance.account is None for chance in found.chances) and found.planned:
+        texts.append(_("With a higher daily limit: hardly earlier."))
+    return texts
+
+
 def _chance(chance: Chance, found: Outlook) -> str:
     gain = _gain(chance, found)
-    when = _show(chance.end, found) if chance.end else _("not within a year")
-    values = {"when": when, "gain": gain, "limit": chance.limit, "account": chance.name}
+    end = _show(chance.end, found) if chance.end else _("not within a year")
+    values = {"when": end, "gain": gain, "limit": chance.limit, "account": chance.name}
     if chance.account is None:
         return _("With one more account: %(when)s (%(gain)s)") % values
     return _("With %(limit)s mails a day for “%(account)s”: %(when)s (%(gain)s)") % values

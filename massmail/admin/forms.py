@@ -31,6 +31,10 @@ one_line = RegexValidator(
 )
 
 
+#: What a new account is offered to send on its first day.
+RAMP_START = 20
+
+
 class OwnedForm(forms.ModelForm):
     """A form about an object with an owner: what it offers and takes belongs to that owner.
 
@@ -149,6 +153,8 @@ class EmailAccountForm(OwnedForm):
         for name in ("name", "from_name", "smtp_username", "imap_username"):
             if name in self.fields:
                 self.fields[name].validators.append(one_line)
+        if self.instance.pk is None and "ramp_start" in self.fields:
+            self.fields["ramp_start"].initial = RAMP_START
         for name in self.secrets:
             if f"new_{name}" in self.fields:
                 self.fields[f"new_{name}"].help_text = self._explain(name)

@@ -28,6 +28,7 @@ from massmail.admin.host_filters import (
     SubscribedFilter,
     VipFilter,
 )
+from massmail.admin.listed import UNREAD
 from massmail.admin.owned import VIEW_ALL
 from massmail.models import Delivery, Recipient, Suppression
 from massmail.recipient_types import RecipientType, find_type
@@ -125,8 +126,8 @@ def _column(title: Any, show: Callable[[Facts, Any], Any], **display: Any) -> An
     return column
 
 
-def _vip(known: Facts, _obj: Any) -> str:
-    return render_to_string("massmail/admin/vip.html") if known.vip else ""
+def _vip(known: Facts, _obj: Any) -> str | None:
+    return render_to_string("massmail/admin/vip.html") if known.vip else None
 
 
 def _last_mailing(known: Facts, obj: Any) -> str | None:
@@ -146,8 +147,9 @@ class HostColumns(Base):
     massmail_columns: Sequence[str] = COLUMNS[:3]
     massmail_filters: Sequence[Any] = FILTERS
 
-    massmail_vip = _column(_("VIP"), _vip)
-    massmail_subscribed = _column(_("subscribed"), lambda known, _obj: known.subscribed, boolean=True)
+    massmail_vip = _column(_("VIP"), _vip, empty_value="")
+    # The soft hyphen lets the heading be as narrow as what stands beneath it.
+    massmail_subscribed = _column(_("sub\u00adscribed"), lambda known, _obj: known.subscribed, boolean=True)
     massmail_last_mailing = _column(_("last mailing"), _last_mailing)
     massmail_bounced = _column(_("bounced"), lambda known, _obj: known.last and known.last.bounced_at)
     massmail_replied = _column(_("replied"), lambda known, _obj: known.last and known.last.replied_at)
@@ -172,7 +174,8 @@ class HostColumns(Base):
         changelist = super().get_changelist_instance(request)
         recipient_type = find_type(self.model)
         shown = not set(COLUMNS).isdisjoint(each for each in changelist.list_display if isinstance(each, str))
-        if recipient_type and shown and (request.method != "POST" or "_save" in request.POST):
+        drawn = (request.method != "POST" or "_save" in request.POST) and not hasattr(request, UNREAD)
+        if recipient_type and shown and drawn:
             # The queryset keeps the rows it has fetched, so these are the ones that the page shows.
             known = facts(recipient_type, [row.pk for row in changelist.result_list])
             everything, user = request.user.has_perm(VIEW_ALL), request.user.pk

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from django.contrib.admin import AdminSite
 from django.db.models import Count, Min, Q
 from django.http import HttpRequest
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,6 +17,7 @@ from massmail.choices import MailingStatus
 from massmail.engine.holds import patience, periodic_task, silence, unheard
 from massmail.engine.pulse import HOST, TICK
 from massmail.models import EmailAccount, Heartbeat, Lane, Mailing
+from massmail.moments import when
 
 #: Hosts that are named.
 NAMED = 8
@@ -61,7 +60,7 @@ def machine(request: HttpRequest, site: AdminSite, *, now: dt.datetime) -> Machi
 
 
 def _tick(at: dt.datetime | None, *, now: dt.datetime) -> Fact:
-    value = _show(at) if at else _("never")
+    value = when(at) if at else _("never")
     return Fact(name=_("Last tick"), value=value, bad=silence(at, now=now) is not None)
 
 
@@ -75,13 +74,13 @@ def _beat(request: HttpRequest, site: AdminSite) -> Fact:
         return Fact(name=_("Beat"), value=_("The periodic task is switched off."), url=url, bad=True)
     if task.last_run_at is None:
         return Fact(name=_("Beat"), value=_("Has not rung yet."), url=url)
-    text = _("Rang at %(time)s, as far as it has noted.") % {"time": _show(task.last_run_at)}
+    text = _("Rang %(time)s, as far as it has noted.") % {"time": when(task.last_run_at)}
     return Fact(name=_("Beat"), value=text, url=url)
 
 
 def _hosts(hosts: dict[str, dt.datetime], *, now: dt.datetime) -> Fact:
     latest = sorted(hosts.items(), key=lambda each: each[1], reverse=True)
-    texts = [f"{name} ({_show(at)})" for name, at in latest[:NAMED]]
+    texts = [f"{name} ({when(at)})" for name, at in latest[:NAMED]]
     if more := len(latest) - NAMED if len(latest) > NAMED else 0:
         texts.append(ngettext("%(count)s more", "%(count)s more", more) % {"count": more})
     alive = bool(latest) and now - latest[0][1] < patience()
@@ -94,7 +93,7 @@ def _lanes(*, now: dt.datetime) -> Fact:
     since = unheard(now=now).aggregate(since=Min("offered_at"))["since"]
     text = _("%(busy)s at work, %(rung)s rung for") % found
     if since is not None:
-        text = _("%(lanes)s, unanswered since %(time)s") % {"lanes": text, "time": _show(since)}
+        text = _("%(lanes)s, unanswered since %(time)s") % {"lanes": text, "time": when(since)}
     return Fact(name=_("Accounts' lanes"), value=text, bad=since is not None)
 
 
@@ -109,7 +108,3 @@ def _mailings(site: AdminSite) -> Fact:
     number = Mailing.objects.filter(status=MailingStatus.ACTIVE).count()
     url = f"{page_url(site, Mailing, 'changelist')}?status={MailingStatus.ACTIVE.value}"
     return Fact(name=_("Mailings under way"), value=str(number), url=url)
-
-
-def _show(moment: dt.datetime) -> str:
-    return date_format(localtime(moment), "D j M, H:i")

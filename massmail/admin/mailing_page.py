@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,9 +19,9 @@ from django.utils.translation import ngettext
 
 from massmail.admin import previews
 from massmail.admin.accounts import describe
-from massmail.admin.forecasts import forecast_view
+from massmail.admin.forecasts import forecast_view, start_label
 from massmail.admin.notices import Notice, notice_of, without_repeating
-from massmail.admin.operations import possible
+from massmail.admin.operations import Operation, possible
 from massmail.admin.places import link_to, page_url
 from massmail.admin.recipient_choice import chosen_recipient, recipient_text
 from massmail.admin.recipient_lists import AFTERWARDS
@@ -28,13 +29,15 @@ from massmail.admin.standing import Standing, standings
 from massmail.admin.timeline import DayCount, Timeline, timeline
 from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus
 from massmail.composing import lint
-from massmail.engine import lifecycle
+from massmail.engine import lifecycle, outlook
 from massmail.engine.blanks import Blank, Blanks
 from massmail.engine.holds import Hold
 from massmail.exceptions import CompositionError
-from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, Returns, Tally
+from massmail.models import Delivery, DomainSurvey, EmailAccount, LeftOut, Mailing, Returns, Tally
 
 LOG_LENGTH = 50
+#: Domains that are named; all of them stand in the list.
+NAMED = 3
 #: Figures that are shown only when there is something to count.
 SELDOM = ("auto_replied_at", "complained_at")
 
@@ -92,20 +95,33 @@ def page_context(request: HttpRequest, site: AdminSite, mailing: Mailing) -> dic
         "obstacles": _notices(request, site, mailing, obstacles),
         "delays": _notices(request, site, mailing, delays),
         "cautions": _cautions(request, site, mailing) if draft and mailing.message else [],
+        "deaf": _deaf(site, mailing),
         "hold": _running_hold(request, site, mailing, standing),
-        "operations": possible(mailing, request, site),
+        **_operations(request, site, mailing, now=now),
         "forecast": forecast_view(request, site, mailing, now=now),
         "kind": kind_of(mailing),
         "message_url": link_to(request, site, mailing.message),
         "list_url": _list_url(site, Delivery, mailing),
         "figures": _figures(site, mailing, standing),
         "later": [] if draft else _later(site, mailing),
-        "left_out": _left_out(site, mailing),
+        "left_out": (left_out := _left_out(site, mailing)),
+        "left_out_total": sum(figure.value for figure in left_out),
         **_sending(request, site, mailing),
         "log": mailing.audit.exclude(action=AuditAction.UNSUBSCRIBED).select_related("by")[:LOG_LENGTH],
         "progress_url": page_url(site, Mailing, "progress"),
         **_preview(request, site, mailing),
     }
+
+
+def _operations(
+    request: HttpRequest, site: AdminSite, mailing: Mailing, *, now: dt.datetime
+) -> dict[str, list[Operation]]:
+    """Return what can be done, that which moves the mailing apart; the button that starts says what it comes to."""
+    found = possible(mailing, request, site)
+    main = [operation for operation in found if operation.main]
+    if main and main[0].name == "start":
+        main[0] = replace(main[0], label=start_label(outlook.current(mailing, now=now)))
+    return {"main_operations": main, "operations": [operation for operation in found if not operation.main]}
 
 
 def _notices(request: HttpRequest, site: AdminSite, mailing: Mailing, holds: Iterable[Hold]) -> list[Notice]:
@@ -116,7 +132,7 @@ def _cautions(request: HttpRequest, site: AdminSite, mailing: Mailing) -> list[N
     """Return what should be better before the mailing starts, and does not forbid it."""
     assert mailing.message is not None  # noqa: S101  the caller sees to it
     senders = EmailAccount.objects.filter(owner=mailing.owner_id, massmail=True)
-    remarks = lint(mailing.message, from_names=senders.values_list("from_name", flat=True))
+    remarks = lint(mailing.message, senders=senders)
     url = link_to(request, site, mailing.message)
     found = [Notice(text=each.text, remedy=each.remedy, url=url) for each in remarks if not each.stops]
     return [*(_blank(site, mailing, blank) for blank in Blanks(mailing).found()), *found]
@@ -135,6 +151,27 @@ def _blank(site: AdminSite, mailing: Mailing, blank: Blank) -> Notice:
     return Notice(text=text % counts, remedy=_("Show them"), url=_list_url(site, Delivery, mailing, lacking=blank.name))
 
 
+def _deaf(site: AdminSite, mailing: Mailing) -> list[Notice]:
+    """Return how many recipients are at domains that take no mail, with their list; nothing of an ended mailing."""
+    survey = DomainSurvey.objects.filter(mailing=mailing, deaf_recipients__gt=0).first()
+    if survey is None or mailing.status not in UNDER_WAY:
+        return []
+    where = ngettext(
+        "%(domains)s domain that takes no mail", "%(domains)s domains that take no mail", survey.deaf_domains
+    )
+    text = ngettext(
+        "%(count)s recipient at %(where)s: %(names)s. This one will be skipped.",
+        "%(count)s recipients at %(where)s: %(names)s. They will be skipped.",
+        survey.deaf_recipients,
+    ) % {
+        "count": localize(survey.deaf_recipients),
+        "where": where % {"domains": localize(survey.deaf_domains)},
+        "names": ", ".join(name for name, _number in survey.deaf[:NAMED])
+        + (" …" if survey.deaf_domains > NAMED else ""),
+    }
+    return [Notice(text=text, remedy=_("Show them"), url=_list_url(site, Delivery, mailing, domain="deaf"))]
+
+
 def _running_hold(request: HttpRequest, site: AdminSite, mailing: Mailing, standing: Standing) -> Notice | None:
     if standing.hold is None or not standing.reason:
         return None
@@ -149,7 +186,7 @@ def _list_url(site: AdminSite, model: Any, mailing: Mailing, **filters: str) -> 
 def _figures(site: AdminSite, mailing: Mailing, standing: Standing) -> list[Figure]:
     progress = standing.progress
     rows = [
-        ("total", _("Recipients"), progress.total, None),
+        ("total", _("Addresses"), progress.total, None),
         ("sent", _("Sent"), progress.sent, DeliveryStatus.SENT),
         ("to_go", _("To go"), progress.to_go, DeliveryStatus.QUEUED),
         ("failed", _("Failed"), progress.failed, DeliveryStatus.FAILED),

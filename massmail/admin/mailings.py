@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import ShowFacets
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import Script
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils import timezone
@@ -126,8 +126,17 @@ class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedMode
     # What is allowed ---------------------------------------------------------------------------------------------
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Mailings are made from recipients, in the host's lists, and not on an empty form."""
+        """Mailings are made from recipients, and not on an empty form; see `add_view`."""
         return False
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        """Have "Add" beside the mailings on the index and in the sidebar: it leads to the page "Create mailing"."""
+        return {**super().get_model_perms(request), "add": self.has_create_permission(request)}
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        if not self.has_create_permission(request):
+            raise PermissionDenied
+        return HttpResponseRedirect(page_url(self.admin_site, Mailing, "create"))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Ask of a started mailing no more than its name: what it sends and when is settled, and stands above."""
@@ -170,6 +179,7 @@ class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedMode
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
+        context |= {"show_save_and_continue": False}
         if obj is not None:
             context |= page_context(request, self.admin_site, obj)
             context |= self.test_context(request, obj) if obj.message or obj.version else {}
@@ -211,6 +221,14 @@ class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedMode
         known = standings(mailings, now=timezone.now())
         return JsonResponse({"mailings": {str(pk): standing.as_json() for pk, standing in known.items()}})
 
+    # Saving ----------------------------------------------------------------------------------------------------------
+
+    def response_change(self, request: HttpRequest, obj: Mailing) -> HttpResponse:
+        """Stay on the page, where it goes on, and say what is next."""
+        self.message_user(request, _saved(obj), messages.SUCCESS)
+        # Without a place of its own the browser would keep that of the link to the form's field.
+        return HttpResponseRedirect(f"{request.get_full_path()}#content-start")
+
     # Writing -----------------------------------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: Mailing, form: Any, change: bool) -> None:
@@ -237,3 +255,15 @@ class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedMode
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for mailing in queryset:
             lifecycle.discard(mailing)
+
+
+def _saved(mailing: Mailing) -> str:
+    """Say that a mailing is saved, and what is next."""
+    if mailing.status != MailingStatus.DRAFT:
+        return _("The mailing is now called “%(mailing)s”.") % {"mailing": mailing}
+    saved = _("The mailing “%(mailing)s” is saved.") % {"mailing": mailing}
+    if mailing.message is None:
+        return saved + " " + _("Choose a message next.")
+    if lifecycle.obstacles(mailing, now=timezone.now()):
+        return saved + " " + _("See below what is missing before it can start.")
+    return saved + " " + _("Check the preview, then start.")

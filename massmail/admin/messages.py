@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
 from django.urls import path
 from django.utils.html import format_html, format_html_join
@@ -23,7 +24,7 @@ from massmail.admin.trials import Letter, TestMailMixin
 from massmail.composing import prepare
 from massmail.composing.starters import STARTERS, starter
 from massmail.engine import lifecycle
-from massmail.models import Attachment, Mailing, Message, Signature
+from massmail.models import Attachment, Mailing, Message, Signature, Tally
 
 #: Mailings that are named on the page of their message.
 USES_SHOWN = 20
@@ -41,7 +42,7 @@ class AttachmentInline(admin.StackedInline):
 
 class MessageAdmin(TestMailMixin, EditorAdmin):
     form = MessageForm
-    list_display = ["subject", "signature", "updated"]
+    list_display = ["subject_in_words", "signature", "last_sent", "updated"]
     list_select_related = ["signature", "owner"]
     search_fields = ["subject", "preheader"]
     inlines = [AttachmentInline]
@@ -51,6 +52,18 @@ class MessageAdmin(TestMailMixin, EditorAdmin):
         (None, {"fields": ["signature"]}),
         (gettext_lazy("Plain text"), {"fields": ["plain_text"], "classes": ["collapse"]}),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        days = Tally.objects.filter(mailing__message=OuterRef("pk"), sent__gt=0).order_by("-day")
+        return super().get_queryset(request).annotate(last_day=Subquery(days.values("day")[:1]))
+
+    @admin.display(description=gettext_lazy("Subject"), ordering="subject")
+    def subject_in_words(self, message: Message) -> str:
+        return str(message)
+
+    @admin.display(description=gettext_lazy("Last sent"), ordering=F("last_day").asc(nulls_first=True))
+    def last_sent(self, message: Any) -> Any:
+        return message.last_day
 
     # What the editor asks -------------------------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ def _remedy_url(request: HttpRequest, site: AdminSite, hold: Hold, here: Model |
         return _list_of_accounts(request, site)
     if hold.reason in WANTS_DEPLOYER and hold.about is None:
         return _state_of_the_machine(request, site)
+    if hold.reason == HoldReason.UNDELIVERABLE:
+        return _deliverability(request, site, hold.about)
     if hold.reason == HoldReason.NO_RECIPIENTS and hold.about is not None:
         query = urlencode({"mailing__id__exact": hold.about.pk})
         return f"{page_url(site, LeftOut, 'changelist')}?{query}"
@@ -71,9 +73,17 @@ def _anchor(hold: Hold, here: Any) -> str:
     """Return where on its own page something is mended."""
     if isinstance(here, Mailing) and hold.reason in BY_BUTTON:
         return "#massmail-operations"
+    if hold.reason == HoldReason.NO_MESSAGE:
+        return "#id_message"
     if isinstance(here, EmailAccount) and here.oauth_provider and hold.reason in BY_CONNECTING:
         return "#massmail-connection"
     return f"#{here._meta.model_name}_form"
+
+
+def _deliverability(request: HttpRequest, site: AdminSite, account: Model | None) -> str:
+    if account is None or not link_to(request, site, account):
+        return ""
+    return page_url(site, account, "deliverability", account.pk)
 
 
 def _list_of_accounts(request: HttpRequest, site: AdminSite) -> str:

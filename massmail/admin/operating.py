@@ -266,7 +266,7 @@ def _done(name: str, mailing: Mailing) -> str:
     later = mailing.start_at and mailing.start_at > timezone.now()
     if later and mailing.status == MailingStatus.ACTIVE:
         when = show(mailing.start_at, MassmailSettings.load())  # type: ignore[arg-type]
-        return text + " " + _("Its first mail leaves on %(time)s.") % {"time": when}
+        return text + " " + _("Its first mail leaves %(time)s.") % {"time": when}
     return text
 
 

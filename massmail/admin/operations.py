@@ -229,7 +229,7 @@ class _Facts:
         start = self.mailing.start_at
         if start is None or start <= self.now:
             return text
-        first = _("The first mail leaves on %(time)s.") % {"time": show(start, MassmailSettings.load())}
+        first = _("The first mail leaves %(time)s.") % {"time": show(start, MassmailSettings.load(), now=self.now)}
         return f"{text} {first}"
 
     def _no_failures(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -17,13 +17,16 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from massmail.admin.forecasts import expected_end_text
 from massmail.admin.notices import Notice, notice_of
 from massmail.admin.places import link_to
 from massmail.admin.recipient_lists import AFTERWARDS, REASONS
+from massmail.admin.whys import whys
 from massmail.audience import parse_addresses
 from massmail.choices import DeliveryStatus, Exclusion, MailingStatus, SuppressionReason
 from massmail.engine.candidates import judge
 from massmail.engine.holds import Hold, explain_many
+from massmail.engine.record import is_on_record
 from massmail.models import Delivery, EmailAccount, LeftOut, Recipient, Suppression
 from massmail.recipient_types import RecipientType, type_for
 
@@ -52,10 +55,13 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One address in one mailing. `notice` says of a planned one why not yet; `skippable` is its key if it can be
-    skipped.
+    """One address in one mailing: `why` it is in there, and `mail_url` where the mail stands as it was sent.
+
+    Of a planned one `expected` says when it leaves at the latest, `notice` why not yet; `skippable` is its key if it
+    can be skipped.
     """
 
+    mailing_id: int
     mailing: str
     mailing_url: str
     address: str
@@ -67,6 +73,9 @@ class Line:
     account: str = ""
     account_url: str = ""
     afterwards: Sequence[tuple[Any, dt.datetime]] = ()
+    why: str = ""
+    mail_url: str = ""
+    expected: str = ""
     notice: Notice | None = None
     skippable: int | None = None
 
@@ -127,7 +136,10 @@ def panel(request: HttpRequest, site: AdminSite, person: Person, *, limit: int =
     by_choice = any(each.reason == SuppressionReason.UNSUBSCRIBED for each in suppressions)
     all_suppressed = bool(suppressions) and len(suppressions) == len(set(person.addresses))
     account = _hears_from(person, recipient)
+    planned = _planned(request, site, person)
     lines, more = _history(request, site, person, limit)
+    reasons = whys(request, {line.mailing_id for line in (*planned, *lines)})
+    planned, lines = ([replace(line, why=reasons[line.mailing_id]) for line in each] for each in (planned, lines))
     return Panel(
         vip=recipient.vip,
         unsubscribed=not (recipient.subscribed and person.flag) or (by_choice and all_suppressed),
@@ -138,7 +150,7 @@ def panel(request: HttpRequest, site: AdminSite, person: Person, *, limit: int =
         account=account,
         account_url=link_to(request, site, account),
         several_addresses=len(person.addresses) > 1,
-        planned=_planned(request, site, person),
+        planned=planned,
         lines=lines,
         more=more,
     )
@@ -189,6 +201,7 @@ def _planned(request: HttpRequest, site: AdminSite, person: Person) -> list[Line
             request,
             site,
             row,
+            expected=expected_end_text(row.mailing),
             notice=_why_not_yet(request, site, exclusions.get(row.pk), holds[row.pk]),
             skippable=row.pk
             if row.status == DeliveryStatus.QUEUED and (everything or row.mailing.owner_id == request.user.pk)
@@ -227,6 +240,7 @@ def _line(request: HttpRequest, site: AdminSite, row: Delivery, **planned: Any) 
     never = row.status == DeliveryStatus.QUEUED and row.mailing.status not in UNENDED
     failed = row.status in (DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN, DeliveryStatus.SKIPPED)
     return Line(
+        mailing_id=row.mailing_id,
         mailing=str(row.mailing),
         mailing_url=link_to(request, site, row.mailing),
         address=row.address,
@@ -238,12 +252,14 @@ def _line(request: HttpRequest, site: AdminSite, row: Delivery, **planned: Any) 
         account=row.account.name if row.account else "",
         account_url=link_to(request, site, row.account),
         afterwards=[(label, getattr(row, name)) for name, label in AFTERWARDS.items() if getattr(row, name)],
+        mail_url=link_to(request, site, row) if is_on_record(row) else "",
         **planned,
     )
 
 
 def _left_out(request: HttpRequest, site: AdminSite, row: LeftOut) -> Line:
     return Line(
+        mailing_id=row.mailing_id,
         mailing=str(row.mailing),
         mailing_url=link_to(request, site, row.mailing),
         address=row.address,

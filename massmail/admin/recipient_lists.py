@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -14,11 +15,13 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from massmail.admin.notices import notice_of, without_repeating
-from massmail.admin.places import link_to
-from massmail.choices import BounceReason, DeliveryStatus, Exclusion, Failure
+from massmail.admin.places import change_url, link_to
+from massmail.admin.recipient_notes import add_notes
+from massmail.choices import OF_RECIPIENT, BounceReason, DeliveryStatus, Exclusion, Failure
 from massmail.engine.blanks import Blanks
+from massmail.engine.checkup.domains import at_deaf_domains
 from massmail.engine.holds import explain_many
-from massmail.models import Delivery, EmailAccount, Mailing
+from massmail.models import Delivery, EmailAccount, Mailing, Recipient
 from massmail.outcomes import progress
 from massmail.outcomes.standing import with_object_id
 from massmail.recipient_types import RecipientType, find_type
@@ -30,6 +33,7 @@ COUNTED = 10_000
 MOST_WORDS = 10
 
 REASONS = dict(BounceReason.choices) | dict(Exclusion.choices) | dict(Failure.choices)
+REASONS |= {reason.value: reason.label for reason in OF_RECIPIENT}
 
 #: What may have become known of a delivery afterwards, by the name of its time.
 AFTERWARDS = {
@@ -83,8 +87,11 @@ class RecipientChangeList(ChangeList):
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         add_people(rows)
+        add_notes(rows)
+        back = f"?{urlencode({'_changelist_filters': request.GET.urlencode()})}" if request.GET else ""
         for row in rows:
             row.person_url = link_to(request, self.model_admin.admin_site, row.person)
+            row.url = change_url(self.model_admin.admin_site, row) + back
         if self.model is Delivery:
             self._explain(request, rows)
         self.result_list = rows
@@ -152,6 +159,24 @@ class ReasonFilter(admin.SimpleListFilter):
         return queryset.filter(reason=self.value()) if self.value() else queryset
 
 
+class VipFilter(admin.SimpleListFilter):
+    """VIPs and the others among the recipients of a mailing."""
+
+    title = _("VIP")
+    parameter_name = "vip"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        self.mailing = model_admin.mailing(request)
+        return [("yes", _("Yes")), ("no", _("No"))] if self.mailing else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.mailing is None or self.value() not in ("yes", "no"):
+            return queryset
+        vips = Recipient.objects.filter(content_type=self.mailing.content_type_id, vip=True).values("object_id")
+        chosen = Q(object_id__in=vips)
+        return queryset.filter(chosen if self.value() == "yes" else ~chosen)
+
+
 class AccountFilter(admin.SimpleListFilter):
     """The accounts of the mailing's owner, and "none yet"."""
 
@@ -190,6 +215,19 @@ class LackingFilter(admin.SimpleListFilter):
         if self.blanks is None or name not in self.blanks.needed:
             return queryset
         return queryset.filter(pk__in=self.blanks.rows(name).values("pk"))
+
+
+class DomainFilter(admin.SimpleListFilter):
+    """Those at domains that are known to take no mail."""
+
+    title = _("domain")
+    parameter_name = "domain"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("deaf", _("Takes no mail"))] if model_admin.mailing(request) else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return at_deaf_domains(queryset) if self.value() == "deaf" else queryset
 
 
 class AfterwardsFilter(admin.SimpleListFilter):

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from massmail.admin import previews
-from massmail.admin.exports import csv_response, lines
+from massmail.admin.exports import csv_response, file_name, lines
 from massmail.admin.notices import notice_of
 from massmail.admin.owned import VIEW_ALL, ReadOnlyModelAdmin
 from massmail.admin.places import change_url, link_to, page_url
@@ -32,13 +32,16 @@ from massmail.admin.recipient_lists import (
     AccountFilter,
     AfterwardsFilter,
     BoundedPaginator,
+    DomainFilter,
     LackingFilter,
     ReasonFilter,
     RecipientChangeList,
+    VipFilter,
     add_people,
     known_count,
     matching,
 )
+from massmail.admin.recipient_notes import add_notes
 from massmail.admin.resolving import ResolvingMixin
 from massmail.choices import DeliveryStatus
 from massmail.engine.holds import explain
@@ -55,6 +58,11 @@ def person(row: Any) -> str:
     return render_to_string("massmail/admin/person.html", {"row": row})
 
 
+@admin.display(description=gettext_lazy("recipient"), ordering="address")
+def address(row: Any) -> str:
+    return render_to_string("massmail/admin/delivery_recipient.html", {"row": row})
+
+
 @admin.display(description=gettext_lazy("reason"), ordering="reason")
 def reason(row: Any) -> str:
     return str(REASONS.get(row.reason, row.reason))
@@ -68,7 +76,7 @@ def status(row: Any) -> str:
 
 @admin.display(description=gettext_lazy("account"))
 def account(row: Any) -> str:
-    return render_to_string("massmail/admin/delivery_account.html", {"account": row.account})
+    return render_to_string("massmail/admin/delivery_account.html", {"row": row})
 
 
 @admin.display(description=gettext_lazy("when"), ordering="sent_at")
@@ -80,6 +88,12 @@ def when(row: Any) -> str:
 def afterwards(row: Any) -> str:
     events = [(label, getattr(row, name)) for name, label in AFTERWARDS.items() if getattr(row, name)]
     return render_to_string("massmail/admin/delivery_afterwards.html", {"events": events})
+
+
+def _prepare(rows: list[Any]) -> None:
+    """Note on rows of a file what its columns say of their recipients."""
+    add_people(rows)
+    add_notes(rows)
 
 
 class OfMailingAdmin(ReadOnlyModelAdmin):
@@ -98,6 +112,9 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
     index_order: Sequence[str] = ()
     #: Headings of the file and what stands beneath them.
     columns: Sequence[tuple[Any, Callable[[Any], Any]]] = ()
+    #: What the list and its file are called, behind the name of the mailing, and what its lines are.
+    file_word: Any = ""
+    counted_as: Any = ""
 
     class Media:
         css = {"all": ["massmail/admin.css"]}
@@ -122,6 +139,8 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
         context: dict[str, Any] = {
             "export_url": page_url(self.admin_site, self.model, "export"),
             "counted": COUNTED,
+            "counted_as": self.counted_as,
+            "list_name": self.file_word,
         }
         if mailing := self.mailing(request):
             context |= {
@@ -147,10 +166,10 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
             rows = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters as error:
             raise Http404(_("There is no such page.")) from error
-        name = f"{self.opts.model_name}-{mailing.pk}.csv" if mailing else f"{self.opts.model_name}.csv"
         columns = [(str(heading), value) for heading, value in self.columns]
         zone = MassmailSettings.load().zone
-        return csv_response(lines(rows, columns, prepare=add_people, zone=zone), filename=name)
+        name = file_name(mailing.name if mailing else "", str(self.file_word), day=timezone.localdate(timezone=zone))
+        return csv_response(lines(rows, columns, prepare=_prepare, zone=zone), filename=name)
 
     def mailing(self, request: HttpRequest) -> Mailing | None:
         """Return the mailing that the list is filtered by, if the user may see it; looked up once per request."""
@@ -168,12 +187,15 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
 
 class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
     heading = gettext_lazy("Recipients of “%(mailing)s”")
-    list_display = ["address", person, status, account, when, afterwards, "mailing"]
+    file_word = gettext_lazy("recipients")
+    counted_as = gettext_lazy("A line is a delivery, one address: who has two addresses has two lines.")
+    list_display = [address, status, account, when, afterwards, "mailing"]
+    list_display_links = None
     list_select_related = [*OfMailingAdmin.list_select_related, "account"]
-    list_filter = ["status", ReasonFilter, AccountFilter, AfterwardsFilter, LackingFilter]
-    sortable_by = ["address", when]  # type: ignore[list-item]
+    list_filter = ["status", ReasonFilter, VipFilter, AccountFilter, AfterwardsFilter, LackingFilter, DomainFilter]
+    sortable_by = [address, when]  # type: ignore[list-item]
     fieldsets = [
-        (None, {"fields": ["mailing", "address", "account", "status", "reason_in_words", "reply", "attempts"]}),
+        (None, {"fields": ["mailing", "address", "account", "status", "reason_in_words", "reply", "postponed"]}),
         (
             gettext_lazy("When"),
             {"fields": ["not_before", "sending_at", "sent_at", *AFTERWARDS]},
@@ -181,19 +203,21 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
         (gettext_lazy("What"), {"fields": ["message_id", "values"], "classes": ["collapse"]}),
     ]
     columns = [
-        (gettext_lazy("recipient"), lambda row: row.person),
-        (gettext_lazy("address"), lambda row: row.address),
-        (gettext_lazy("status"), lambda row: row.get_status_display()),
-        (gettext_lazy("reason"), lambda row: REASONS.get(row.reason, row.reason)),
-        (gettext_lazy("the server's words"), lambda row: row.reply),
-        (gettext_lazy("account"), lambda row: row.account.from_email if row.account else None),
-        (gettext_lazy("attempts"), lambda row: row.attempts),
-        (gettext_lazy("sent at"), lambda row: row.sent_at),
-        (gettext_lazy("replied at"), lambda row: row.replied_at),
-        (gettext_lazy("answered automatically at"), lambda row: row.auto_replied_at),
-        (gettext_lazy("bounced at"), lambda row: row.bounced_at),
-        (gettext_lazy("complained at"), lambda row: row.complained_at),
-        (gettext_lazy("unsubscribed at"), lambda row: row.unsubscribed_at),
+        (gettext_lazy("Recipient"), lambda row: row.person),
+        (gettext_lazy("Address"), lambda row: row.address),
+        (gettext_lazy("VIP"), lambda row: _("yes") if row.vip else ""),
+        (gettext_lazy("Status"), lambda row: row.get_status_display()),
+        (gettext_lazy("Reason"), lambda row: REASONS.get(row.reason, row.reason)),
+        (gettext_lazy("The server's words"), lambda row: row.reply),
+        (gettext_lazy("From account"), lambda row: row.account.from_email if row.account else None),
+        (gettext_lazy("Why this account"), lambda row: row.why),
+        (gettext_lazy("Times put off by the server"), lambda row: row.attempts),
+        (gettext_lazy("Sent"), lambda row: row.sent_at),
+        (gettext_lazy("Replied"), lambda row: row.replied_at),
+        (gettext_lazy("Answered automatically"), lambda row: row.auto_replied_at),
+        (gettext_lazy("Bounced"), lambda row: row.bounced_at),
+        (gettext_lazy("Complained"), lambda row: row.complained_at),
+        (gettext_lazy("Unsubscribed"), lambda row: row.unsubscribed_at),
         (gettext_lazy("Message-ID"), lambda row: row.message_id),
     ]
 
@@ -202,7 +226,18 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
         return str(REASONS.get(delivery.reason, delivery.reason))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [*super().get_readonly_fields(request, obj), "reason_in_words"]
+        return [*super().get_readonly_fields(request, obj), "reason_in_words", "postponed"]
+
+    @admin.display(description=gettext_lazy("times put off by the server"))
+    def postponed(self, delivery: Delivery) -> int:
+        """Return how often a server asked to come back later: none, for what it took at the first attempt."""
+        return delivery.attempts
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Leave the room of what came back to the servers' words, where the list is of those that failed."""
+        columns = super().get_list_display(request)
+        failed = request.GET.get("status__exact") in (DeliveryStatus.FAILED, DeliveryStatus.UNKNOWN)
+        return [name for name in columns if name is not afterwards] if failed else columns
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """By address, whose uniqueness has an index; of one status by the index that begins with it."""
@@ -285,13 +320,15 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
 
 class LeftOutAdmin(OfMailingAdmin):
     heading = gettext_lazy("Left out of “%(mailing)s”")
+    file_word = gettext_lazy("left out")
+    counted_as = gettext_lazy("A line is an address that was left out; who has none has one line.")
     list_display = ["address", person, reason, "mailing"]
     list_display_links = None
     list_filter = ["reason"]
     index_order = ["reason", "id"]
     fieldsets = [(None, {"fields": ["mailing", "address", "object_id", "reason"]})]
     columns = [
-        (gettext_lazy("recipient"), lambda row: row.person),
-        (gettext_lazy("address"), lambda row: row.address),
-        (gettext_lazy("reason"), lambda row: row.get_reason_display()),
+        (gettext_lazy("Recipient"), lambda row: row.person),
+        (gettext_lazy("Address"), lambda row: row.address),
+        (gettext_lazy("Reason"), lambda row: row.get_reason_display()),
     ]

@@ -9,14 +9,21 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from massmail.admin.forms import MassmailSettingsForm
 from massmail.admin.places import page_url
+from massmail.admin.settings_effects import effects
 from massmail.models import MassmailSettings
+from massmail.outcomes import let_go
 
 THE_ROW = "1"
+#: What recipients wait for.
+LIMITS = frozenset(
+    {"emails_per_hour_to_domain", "domain_limits", "emails_per_recipient", "recipient_days", "emails_per_company"}
+)
 
 
 class MassmailSettingsAdmin(admin.ModelAdmin):
@@ -42,7 +49,21 @@ class MassmailSettingsAdmin(admin.ModelAdmin):
         ),
         (gettext_lazy("Unsubscribing"), {"fields": ["unsubscribe_url"]}),
         (gettext_lazy("Pacing"), {"fields": [("gap_min", "gap_max"), "spread_evenly"]}),
-        (gettext_lazy("Guard rails"), {"fields": [("bounce_limit", "complaint_limit"), "limit_sample"]}),
+        (
+            gettext_lazy("Limits of recipients"),
+            {
+                "fields": [
+                    "emails_per_hour_to_domain",
+                    "domain_limits",
+                    ("emails_per_recipient", "recipient_days"),
+                    "emails_per_company",
+                ]
+            },
+        ),
+        (
+            gettext_lazy("Guard rails"),
+            {"fields": [("bounce_limit", "complaint_limit", "refusal_limit"), ("limit_sample", "guard_days")]},
+        ),
     ]
 
     class Media:
@@ -69,11 +90,19 @@ class MassmailSettingsAdmin(admin.ModelAdmin):
             raise PermissionDenied
         return HttpResponseRedirect(page_url(self.admin_site, MassmailSettings, "change", THE_ROW))
 
+    def save_model(self, request: HttpRequest, obj: MassmailSettings, form: Any, change: bool) -> None:
+        """Save, and look again at the recipients who wait for a limit that is another one now."""
+        super().save_model(request, obj, form, change)
+        if LIMITS & set(form.changed_data):
+            let_go()
+
     def response_change(self, request: HttpRequest, obj: MassmailSettings) -> HttpResponse:
         """Stay: behind the form there is no list to go back to."""
         self.message_user(
             request, _("The Massmail Settings are saved. They hold from the next mail on."), messages.SUCCESS
         )
+        for text in effects(obj, now=timezone.now()):
+            self.message_user(request, text, messages.INFO)
         return HttpResponseRedirect(request.path)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> MassmailSettings:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from massmail.admin.forecasts import expected_end_text
+from massmail.admin.numbers import grouped
 from massmail.choices import HoldReason, MailingStatus
 from massmail.engine.holds import Hold, explain_many
 from massmail.models import EmailAccount, Mailing
@@ -62,6 +62,8 @@ class Standing:
         """Why it does not send now, in words; "" where the state says it all."""
         if self.hold is None or self.status not in (MailingStatus.ACTIVE, MailingStatus.PAUSED):
             return ""
+        if self.hold.reason is HoldReason.GAP:
+            return ""  # see `look`
         if self.status == MailingStatus.PAUSED:
             return self.hold.detail
         return self.hold.detail or str(self.hold.reason.label)
@@ -99,11 +101,6 @@ class Standing:
             **numbers,
             "shown": {name: grouped(number) for name, number in numbers.items()},
         }
-
-
-def grouped(number: int) -> str:
-    """Return `number` as people read it, "50,000", in the words of the language in force."""
-    return number_format(number, use_l10n=True, force_grouping=True)
 
 
 def standings(mailings: Sequence[Mailing], *, now: dt.datetime) -> dict[int, Standing]:

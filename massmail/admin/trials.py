@@ -87,5 +87,5 @@ class TestMailMixin(OwnedModelAdmin):
 
     def _tell(self, request: HttpRequest, report: Report) -> None:
         level = messages.SUCCESS if report.accepted else messages.ERROR
-        words = _("%(report)s The server said: %(reply)s") % {"report": report.text, "reply": report.reply}
+        words = _("%(report)s The server's words: %(reply)s") % {"report": report.text, "reply": report.reply}
         self.message_user(request, words, level)

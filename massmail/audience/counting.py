@@ -34,9 +34,14 @@ class Expectation:
     sample: Sequence[Any]
 
     @property
+    def addresses(self) -> int:
+        """How many addresses those who match have; who has none counts as one, which is left out."""
+        return self.added + sum(self.left_out.values())
+
+    @property
     def several(self) -> bool:
         """Whether somebody counts more than once, by several addresses."""
-        return self.added + sum(self.left_out.values()) > self.matching
+        return self.addresses > self.matching
 
 
 def expect(*, owner: Any, recipients: QuerySet[Any], received: Received | None = None, sample: int = 10) -> Expectation:

@@ -11,8 +11,10 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 
+from massmail import moments
 from massmail.audience.addresses import needs_smtputf8, parse_addresses
 from massmail.audience.claims import Claim, contested, settle
 from massmail.audience.sorting import Sorting, select
@@ -60,7 +62,7 @@ def create_mailing(
     mailing = Mailing.objects.create(
         owner=owner,
         message=message,
-        name=name or _default_name(recipient_type),
+        name=name or _default_name(recipient_type, owner),
         content_type=ContentType.objects.get_for_model(recipient_type.model_class),
         filters=filters or {},
     )
@@ -79,9 +81,12 @@ def creation_of(mailing: Mailing) -> Creation:
     return Creation(mailing=mailing, added=mailing.total, left_out={Exclusion(reason): n for reason, n in counts})
 
 
-def _default_name(recipient_type: RecipientType) -> str:
-    plural = str(recipient_type.model_class._meta.verbose_name_plural)
-    return f"{plural[:1].upper()}{plural[1:]}, {date_format(timezone.localtime(), 'SHORT_DATETIME_FORMAT')}"
+def _default_name(recipient_type: RecipientType, owner: Any) -> str:
+    """Return the type and the day, "Contact persons, 3 Dec 2026", with a number from the second of its name on."""
+    kind = capfirst(str(recipient_type.model_class._meta.verbose_name_plural))
+    name = _("%(type)s, %(day)s") % {"type": kind, "day": moments.date(timezone.localdate())}
+    taken = Mailing.objects.filter(owner=owner, name__startswith=name).count()
+    return _("%(name)s (%(number)s)") % {"name": name, "number": taken + 1} if taken else name
 
 
 def _take(mailing: Mailing, sorting: Sorting) -> int:

@@ -1,4 +1,4 @@
-"""The HTML of a message, once: one document of content, signature and preheader, with the CSS inlined by premailer."""
+"""The HTML of a message, once: one document of content, signature and preheader, with the CSS inlined."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from lxml import etree
 from lxml import html as lxml_html
 
+from massmail.composing import inlining
 from massmail.composing.masking import Mask, Tag
 from massmail.composing.stylecost import MAX_COST, cost_of, without_noise
 from massmail.composing.templates import UNSUBSCRIBE
@@ -22,7 +23,8 @@ MAX_STYLED = 200_000
 _PAGE = '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>%s</body></html>'
 _PREHEADER = "display:none; max-height:0; overflow:hidden; mso-hide:all"
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
-_AT_RULE = re.compile(r"@(?!media\b|charset\b)[\w\\-]*", re.IGNORECASE)
+# A backslash may write any letter of "import" (CSS Syntax 3, 4.3.7).
+_IMPORT = re.compile(r"@(?:import\b|[\w-]*\\)[\w\\-]*", re.IGNORECASE)
 
 
 def parse_document(content: str, *, field: str) -> Any:
@@ -59,13 +61,10 @@ def _refuse_foreign_styles(root: Any, field: str) -> None:
                 line=element.sourceline,
             )
     for element in _sheets(root):
-        rule = _AT_RULE.search(without_noise(element.text or ""))
+        rule = _IMPORT.search(without_noise(element.text or ""))
         if rule:
             raise CompositionError(
-                _(
-                    "The style rule %(rule)s cannot be worked in. Imports must be replaced by the rules themselves; "
-                    'others belong into a style element of their own: <style data-premailer="ignore">.'
-                )
+                _("The style rule %(rule)s cannot be worked in. Replace it by the rules that it imports.")
                 % {"rule": rule[0]},
                 field=field,
                 line=element.sourceline,
@@ -107,21 +106,25 @@ def inline_styles(root: Any, mask: Mask) -> None:
                 _("Content with a style sheet may have 200 kB. Shorten it, or use style attributes.")
             )
         if cost_of(root, sheets) > MAX_COST:
-            raise CompositionError(
-                _(
-                    "The style sheet has too many rules for so many elements, or too complicated ones. "
-                    "Delete the rules that are not used, or shorten the content."
-                ),
-                line=sheets[0].sourceline,
-            )
+            raise _too_many_rules(sheets)
         _refuse_conditional_classes(root, mask)
-        # Not before it is needed: with all that it brings along it takes 10 MB, which a worker that sends does without.
-        from massmail.composing.premailing import inline_styles
-
-        inline_styles(root)
+        try:
+            inlining.inline_styles(root, varies=any(tag.depth > 0 for tag in mask.tags))
+        except inlining.TooMuchError as error:
+            raise _too_many_rules(sheets) from error
     else:
         for element in root.iter("style"):
             element.attrib.pop("data-premailer", None)
+
+
+def _too_many_rules(sheets: list[Any]) -> CompositionError:
+    return CompositionError(
+        _(
+            "The style sheet has too many rules for so many elements, or too complicated ones. "
+            "Delete the rules that are not used, or shorten the content."
+        ),
+        line=sheets[0].sourceline,
+    )
 
 
 def _refuse_conditional_classes(root: Any, mask: Mask) -> None:

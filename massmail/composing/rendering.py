@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from massmail.composing import headers
 from massmail.composing.skeleton import woven
-from massmail.composing.templates import UNSUBSCRIBE, compile_source, fill, fill_gaps, neutral_locale, plain
+from massmail.composing.templates import UNSUBSCRIBE, compile_source, fill, fill_gaps, plain
 from massmail.composing.types import Envelope, Links, Prepared, Rendered, Sender
 from massmail.exceptions import CompositionError
 from massmail.models import Message
@@ -32,9 +32,15 @@ def new_message_id(domain: str) -> str:
     return f"<{secrets.token_hex(16)}@{headers.ascii_domain(domain)}>"
 
 
-def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+class PlainValues(dict[str, Any]):
+    """What `plain_values` returned, so that it needs no second look."""
+
+
+def plain_values(values: Mapping[str, Any]) -> PlainValues:
     """Return `values` as templates see them, and as they are kept on record: data only."""
-    return {str(name): plain(value) for name, value in values.items()}
+    if isinstance(values, PlainValues):
+        return values
+    return PlainValues((str(name), plain(value)) for name, value in values.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +53,10 @@ class Filled:
 
 
 def _filled(prepared: Prepared, values: Mapping[str, Any], links: Links) -> Filled:
-    context = plain_values(values)
-    context[UNSUBSCRIBE] = links.unsubscribe
-    with neutral_locale():
-        subject = headers.one_line(fill(prepared.subject_template, context, escape=False, field="subject"))
-        html = fill_gaps(prepared.html_template, context, escape=True)
-        text = fill_gaps(prepared.text_template, context, escape=False, field="plain_text")
+    context = {**plain_values(values), UNSUBSCRIBE: links.unsubscribe}
+    subject = headers.one_line(fill(prepared.subject_template, context, escape=False, field="subject"))
+    html = fill_gaps(prepared.html_template, context, escape=True)
+    text = fill_gaps(prepared.text_template, context, escape=False, field="plain_text")
     if len(subject) > headers.MAX_TEXT:
         raise CompositionError(_("The subject has more than 1000 characters when it is filled in."), field="subject")
     if text and not prepared.text_template.texts[0]:
@@ -76,8 +80,7 @@ def preview(prepared: Prepared, *, values: Mapping[str, Any], links: Links) -> R
 def preheader_line(message: Message, values: Mapping[str, Any]) -> str:
     """Return the preheader of `message` as one recipient reads it; raise `CompositionError` if that fails."""
     template = compile_source(message.preheader, field="preheader")
-    with neutral_locale():
-        return fill(template, plain_values(values), escape=False, field="preheader")
+    return fill(template, plain_values(values), escape=False, field="preheader")
 
 
 def with_pictures(html: str, prepared: Prepared) -> str:
@@ -128,7 +131,8 @@ def render(
         ]
     except ValueError as error:
         raise CompositionError(str(error), field="address") from error
-    data = b"".join(lines) + prepared.skeleton.filled(text=filled.text, html=filled.html)
+    body = prepared.skeleton.filled(text=filled.text, html=filled.html)
+    data = type(body)(b"".join((*lines, body)))  # headers are on lines of their own, and none begins with a dot
     return Envelope(sender=head.address, to=envelope_to, message_id=message_id, data=data)
 
 

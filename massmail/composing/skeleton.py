@@ -10,12 +10,16 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
+
+from massmail.transport.wire import Ready, is_ready
 
 #: Where quoted-printable takes more than this for a byte, base64 is the shorter one.
 DENSE = 1.4
 _SOFT_BREAK = b"=\r\n"
+#: Of them SMTP would double the first (RFC 5321, 4.5.2), and to find it in each mail takes longer than to send it.
+_LEADING_DOTS = re.compile(rb"^\.+", re.MULTILINE)
 #: Bytes that make a line of base64 of 76 characters, the most that RFC 2045, 6.8 allows.
 _LINE = 76
 
@@ -42,10 +46,11 @@ class TextPart:
             size=sum(len(text.encode()) for text in normal),
         )
 
-    def filled(self, fills: Sequence[str]) -> bytes:
+    def filled(self, fills: Sequence[str]) -> Ready:
         """Return headers and content of the part with `fills` in its gaps, in the shorter of the two encodings.
 
-        Both keep lines short and survive every relay, also one without 8BITMIME (RFC 6152).
+        Both keep lines short and survive every relay, also one without 8BITMIME (RFC 6152). In neither does a line
+        begin with a dot.
         """
         if any("\r" in fill for fill in fills):
             # Half of a line end may stand on the other side of a gap.
@@ -59,8 +64,8 @@ class TextPart:
                 quoted[number] += _softly(raw)
         content = b"".join(quoted)
         if len(content) > (self.size + length) * DENSE:
-            return self._head(b"base64") + _in_base64("".join(woven(self.texts, fills)))
-        return self._head(b"quoted-printable") + content
+            return Ready(self._head(b"base64") + _in_base64("".join(woven(self.texts, fills))))
+        return Ready(self._head(b"quoted-printable") + content)
 
     def _head(self, encoding: bytes) -> bytes:
         return (
@@ -81,10 +86,16 @@ class Skeleton:
     between: bytes
     html: TextPart
     after: bytes
+    #: Whether the three runs go over the wire as they are.
+    is_ready: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_ready", all(map(is_ready, (self.before, self.between, self.after))))
 
     def filled(self, *, text: Sequence[str], html: Sequence[str]) -> bytes:
         """Return the message from its MIME headers on, with `text` and `html` in the gaps of the two parts."""
-        return b"".join((self.before, self.text.filled(text), self.between, self.html.filled(html), self.after))
+        whole = b"".join((self.before, self.text.filled(text), self.between, self.html.filled(html), self.after))
+        return Ready(whole) if self.is_ready else whole
 
 
 def woven(texts: Sequence[str], fills: Sequence[str]) -> Iterator[str]:
@@ -108,7 +119,11 @@ def _softly(raw: bytes) -> bytes:
 
 
 def _to_the_end(raw: bytes) -> bytes:
-    return binascii.b2a_qp(raw, istext=True).replace(b"\n", b"\r\n")
+    quoted = binascii.b2a_qp(raw, istext=True)
+    if b"\n." in quoted or quoted.startswith(b"."):
+        # On a line of its own, so that the rest grows no longer.
+        quoted = _LEADING_DOTS.sub(lambda found: b"=2E=\n" * len(found[0]), quoted)
+    return quoted.replace(b"\n", b"\r\n")
 
 
 def _in_base64(text: str) -> bytes:

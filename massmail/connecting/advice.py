@@ -33,6 +33,8 @@ def advise(trouble: Trouble) -> str:
     preset = preset_of_account(trouble.account)
     if trouble.obstacle in (Obstacle.PRIVATE, Obstacle.CLEAR_TEXT, Obstacle.NO_TOKEN):
         return ""
+    if trouble.obstacle is Obstacle.NO_HOST:
+        return _name(trouble, preset)
     if trouble.obstacle is Obstacle.CERTIFICATE:
         return _certificate(trouble, preset)
     if trouble.obstacle is Obstacle.NO_LOGIN:
@@ -40,6 +42,23 @@ def advise(trouble: Trouble) -> str:
     if trouble.phase is Phase.AUTH:
         return _login(trouble, preset)
     return _server(trouble, preset)
+
+
+def _name(trouble: Trouble, preset: Preset | None) -> str:
+    """The name of a server leads nowhere: it is misspelt, or this machine can't look names up."""
+    entered = trouble.account.smtp_host if trouble.protocol == "SMTP" else trouble.account.imap_host
+    usual = _usual(trouble.protocol, preset)[0] if preset is not None else ""
+    if preset is not None and entered.strip().lower() == usual:
+        return _(
+            "The name is the right one for %(provider)s, so it is this site that can't look names up, at least now. "
+            "Try again in some minutes; then ask whoever runs this site to check its network and name service (DNS)."
+        ) % {"provider": preset.label}
+    if preset is not None:
+        return _("Check the spelling: %(provider)s uses %(host)s.") % {"provider": preset.label, "host": usual}
+    return _(
+        "Check the spelling of the server's name with your provider. If it is right, ask whoever runs this site to "
+        "check its name service (DNS)."
+    )
 
 
 def _server(trouble: Trouble, preset: Preset | None) -> str:

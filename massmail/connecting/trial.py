@@ -1,6 +1,6 @@
 """Trying an account's servers while somebody watches: how far each conversation came, and what to do about the rest.
 
-Nothing is sent and nothing is kept.
+Nothing is sent, and only the size of mails that a server takes is kept.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PATIENCE = 25.0
 #: Seconds for each answer of a server.
 ANSWER = 10.0
 
+#: The steps that build on each other.
+_IN_ORDER = (TrialStep.CONNECTION, TrialStep.ENCRYPTION, TrialStep.LOGIN)
 _STEP_OF_PHASE = {Phase.STARTTLS: TrialStep.ENCRYPTION, Phase.AUTH: TrialStep.LOGIN}
 #: What ends a conversation before it begins: the steps in front of it were not tried.
 _NOT_BEGUN = {Obstacle.CLEAR_TEXT, Obstacle.NO_TOKEN}
@@ -34,12 +36,16 @@ _NOT_BEGUN = {Obstacle.CLEAR_TEXT, Obstacle.NO_TOKEN}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step: whether it went well, what was found or the server said, and what to do if it went wrong."""
+    """One step: whether it went well, what was found or the server said, and what to do if it went wrong.
+
+    `size_limit` are the octets of the largest mail, where the step tells that.
+    """
 
     step: TrialStep
     good: bool
     words: str
     advice: str = ""
+    size_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +57,28 @@ class Conversation:
     steps: tuple[Step, ...]
 
     @property
+    def size_limit(self) -> int | None:
+        """The largest mail, in octets, that the server says it takes."""
+        return next((step.size_limit for step in self.steps if step.size_limit), None)
+
+    @property
     def good(self) -> bool:
         return all(step.good for step in self.steps)
+
+    @property
+    def untried(self) -> tuple[TrialStep, ...]:
+        """The steps that were not tried because they come only after the one that failed."""
+        if self.good:
+            return ()
+        tried = {step.step for step in self.steps}
+        return tuple(step for step in _IN_ORDER[max(map(_place, tried)) + 1 :] if step not in tried)
+
+
+def _place(step: TrialStep) -> int:
+    """Return where `step` stands in the order: in front of it what begins before, behind it what comes last."""
+    if step in _IN_ORDER:
+        return _IN_ORDER.index(step)
+    return -1 if step is TrialStep.PERMISSION else len(_IN_ORDER)
 
 
 Converse = Callable[[Endpoint], Iterator[Step]]
@@ -70,6 +96,18 @@ def try_account(account: EmailAccount, *, patience: float = PATIENCE) -> list[Co
     if account.imap_host:
         waiting.append(_begin(account, "IMAP", _try_imap))
     return [wait(deadline) for wait in waiting]
+
+
+def keep_size_limit(account: EmailAccount, conversations: list[Conversation]) -> None:
+    """Write down what the server of the saved `account` said of the largest mail it takes, if it was asked."""
+    smtp = next((each for each in conversations if each.protocol == "SMTP" and each.good), None)
+    if smtp is not None and smtp.size_limit != account.size_limit:
+        EmailAccount.objects.filter(pk=account.pk).update(size_limit=smtp.size_limit)
+
+
+def forget_size_limit(account: EmailAccount) -> None:
+    """The saved `account` has another server now, which has not been asked yet."""
+    EmailAccount.objects.filter(pk=account.pk).update(size_limit=None)
 
 
 @sensitive_variables()
@@ -135,7 +173,7 @@ def _try_smtp(endpoint: Endpoint) -> Iterator[Step]:
     yield from _opened(endpoint, facts)
     if facts.size_limit:
         words = _("Takes messages of up to %(size)s MB.") % {"size": round(facts.size_limit / 1_000_000)}
-        yield Step(step=TrialStep.LIMITS, good=True, words=words)
+        yield Step(step=TrialStep.LIMITS, good=True, words=words, size_limit=facts.size_limit)
 
 
 def _try_imap(endpoint: Endpoint) -> Iterator[Step]:

@@ -17,17 +17,27 @@ from massmail.deliverability.dmarc import check_dmarc
 from massmail.deliverability.findings import Finding, Record, finding
 from massmail.deliverability.lookups import Limits, Lookups, ascii_domain
 from massmail.deliverability.mail_servers import check_incoming, check_reverse, find_mail_servers
+from massmail.deliverability.own_mail import OwnMail, check_own_mail, read_head
 from massmail.deliverability.providers import USUAL_SELECTORS, Provider, provider_of
+from massmail.deliverability.resolvers import make_resolver
 from massmail.deliverability.spf import check_spf
 
 __all__ = [
     "Finding",
     "Limits",
+    "OwnMail",
     "Record",
     "Signature",
     "check_domain",
+    "check_own_mail",
     "check_recipient_domain",
+    "make_resolver",
+    "read_head",
+    "sees_the_world",
 ]
+
+#: A name that everybody's DNS has who can send mail to the world.
+EVERYBODYS = "com"
 
 
 def check_domain(
@@ -81,6 +91,11 @@ def check_recipient_domain(domain: str, *, resolver: dns.resolver.Resolver, limi
     except ValueError:
         return MailDomain.NO_DOMAIN
     return find_mail_servers(name, Lookups(resolver, limits or Limits())).state
+
+
+def sees_the_world(*, resolver: dns.resolver.Resolver, limits: Limits | None = None) -> bool:
+    """Tell whether `resolver` knows the public DNS. One of a closed network says of every name that it is not there."""
+    return Lookups(resolver, limits or Limits()).delegated(EVERYBODYS)
 
 
 def _signing(signatures: Sequence[Signature]) -> list[str]:

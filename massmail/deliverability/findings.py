@@ -65,6 +65,11 @@ class Finding:
         return self._rule.guessed
 
     @property
+    def counts(self) -> bool:
+        """Whether it says something about the account's mail as a whole."""
+        return self._rule.counts
+
+    @property
     def seen(self) -> str:
         """What the DNS said, cut to a readable length."""
         return str(self._rule.seen) % self.facts

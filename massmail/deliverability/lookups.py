@@ -112,6 +112,10 @@ class Lookups:
             lambda rdata: _text(rdata.target)
         )
 
+    def delegated(self, name: str) -> bool:
+        """Tell whether the DNS knows name servers of `name`."""
+        return self._ask(name, "NS").found
+
     def _ask(self, name: str, kind: str) -> Answer[Any]:
         key = (name.lower().rstrip("."), kind)
         if key not in self._known:

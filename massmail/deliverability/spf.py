@@ -26,6 +26,7 @@ MENDED = frozenset(
         "spf.provider",
         "spf.relay",
         "spf.relay_unknown",
+        "spf.broken_include",
     }
 )
 
@@ -72,20 +73,21 @@ def _one_record(
         *_own_provider(domain, text, seen, lookups, provider),
         *_own_relay(text, seen, relay),
     ]
-    record = _record(domain, _mended(policy, problems))
+    record = _record(domain, _mended(policy, problems, seen))
+    new = record.sane and record.value != text
     for problem in problems:
-        yield replace(problem, record=record) if problem.code in MENDED and record.sane else problem
+        yield replace(problem, record=record) if problem.code in MENDED and new else problem
     if not problems:
         yield finding("spf.good", domain=domain, text=text, lookups=seen.lookups)
 
 
-def _mended(policy: Policy, problems: Iterable[Finding]) -> str:
-    """Return the record with all that the account needs, and an end that says something."""
+def _mended(policy: Policy, problems: Iterable[Finding], seen: Walk) -> str:
+    """Return the record with all that the account needs, without what leads nowhere, and an end that says something."""
     facts = {problem.code: problem.facts for problem in problems}
     added = [f"include:{facts['spf.provider']['include']}"] if "spf.provider" in facts else []
     added += [facts[code]["mechanism"] for code in ("spf.relay", "spf.relay_unknown") if code in facts]
     open_end = facts.keys() & {"spf.pass_all", "spf.neutral_all", "spf.no_all"}
-    return rewritten(policy, added=added, end="~all" if open_end else "")
+    return rewritten(policy, added=added, without=seen.broken, end="~all" if open_end else "")
 
 
 def _wording(domain: str, text: str, policy: Policy) -> Iterator[Finding]:

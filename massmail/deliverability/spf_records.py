@@ -172,12 +172,13 @@ def expand(domain_spec: str, domain: str) -> str | None:
     return None if _MACRO.search(text) or "%" in text else text.rstrip(".").lower()
 
 
-def rewritten(policy: Policy, *, added: Iterable[str] = (), end: str = "") -> str:
+def rewritten(policy: Policy, *, added: Iterable[str] = (), without: Iterable[str] = (), end: str = "") -> str:
     """Return the record without what can't be read or is ignored, and with the mechanisms `added`.
 
-    `end` ("~all") replaces its present end, if given.
+    Includes of the names in `without` are left out. `end` ("~all") replaces its present end, if given.
     """
-    effective = policy.effective
+    unwanted = set(without)
+    effective = [term for term in policy.effective if term.name != "include" or term.domain.lower() not in unwanted]
     mechanisms = [term.text for term in effective if term.name not in {"all", "redirect"}]
     ends = [end] if end else [term.text for term in effective if term.name in {"all", "redirect"}]
     modifiers = [term.text for term in policy.terms if not term.qualifier and term.name != "redirect"]

@@ -72,7 +72,7 @@ class Aftermath:
 
     def _hold(self, reply: Reply, *, until: dt.datetime | None = None) -> None:
         trouble = outcomes.trouble(reply, by_token=bool(self.account.oauth_provider))
-        outcomes.hold_account(self.account, str(reply), until=until, trouble=trouble)
+        outcomes.hold_account(self.account, reply.words, until=until, trouble=trouble)
 
     def _pause(self, mailing: Mailing, reason: str) -> None:
         with suppress(LifecycleError):  # somebody was quicker

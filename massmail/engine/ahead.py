@@ -7,18 +7,21 @@ from collections.abc import Sequence
 
 from massmail.engine import candidates, lanes
 from massmail.engine.candidates import Candidate
+from massmail.engine.fence import Fence
 from massmail.engine.rotation import in_turn
 from massmail.models import EmailAccount, Lane, Mailing
 
 #: Candidates an unpaced account reads at a time: what is asked once for all of them is a small part of each.
 HANDFUL = 250
+#: Handfuls of recipients who all have to wait that a turn goes through before it leaves the rest to the next.
+MOST_HANDFULS = 20
 
 
 class Ahead:
     """The candidates of one turn of `account` in `lane`; `accounts` are all that the owner has for mailing."""
 
-    def __init__(self, account: EmailAccount, lane: Lane, accounts: Sequence[EmailAccount]) -> None:
-        self.account, self.lane, self.accounts = account, lane, accounts
+    def __init__(self, account: EmailAccount, lane: Lane, accounts: Sequence[EmailAccount], fence: Fence) -> None:
+        self.account, self.lane, self.accounts, self.fence = account, lane, accounts, fence
         self.read: list[Candidate] = []
 
     def next(self, *, now: dt.datetime, daily_limit: int) -> Candidate | None:
@@ -39,4 +42,10 @@ class Ahead:
 
     def _read(self, mailings: Sequence[Mailing], *, now: dt.datetime) -> list[Candidate]:
         limit = 1 if self.account.paced else HANDFUL
-        return candidates.read_ahead(self.account, mailings, limit=limit, now=now, slot=self.lane.slot)
+        for _ in range(MOST_HANDFULS):
+            found = candidates.read_ahead(self.account, mailings, limit=limit, now=now, slot=self.lane.slot)
+            free = self.fence.let_through(found, now=now)
+            if free or not found:
+                break
+            limit = HANDFUL  # who has to wait rarely comes alone
+        return free[:1] if self.account.paced else free

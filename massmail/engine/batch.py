@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
@@ -41,7 +40,7 @@ class State:
     """What the worker alone knows: charged and not yet used, sent and not yet counted (by mailing), of which day."""
 
     left: int = 0
-    sent: Counter[int] = field(default_factory=Counter)
+    sent: dict[int, int] = field(default_factory=dict)
     day: dt.date = dt.date.min
     began: dt.datetime | None = None
     opened: float = 0.0
@@ -68,7 +67,15 @@ class Batch:
         return max(2, min(LARGEST, self.limit // (4 * len(self.account.slots))))
 
     def saved(self) -> State:
-        return replace(self.state, sent=Counter(self.state.sent))
+        state = self.state
+        return State(
+            left=state.left,
+            sent=state.sent.copy(),
+            day=state.day,
+            began=state.began,
+            opened=state.opened,
+            noted=state.noted,
+        )
 
     def take(self, *, day: dt.date, now: dt.datetime) -> dt.datetime | None:
         """Take one mail of the quota of `day`, for a delivery that is claimed `now`.
@@ -100,7 +107,7 @@ class Batch:
         else:
             quota.give_back(self.account, day=day)
 
-    def count(self, *, now: dt.datetime) -> Counter[int] | None:
+    def count(self, *, now: dt.datetime) -> dict[int, int] | None:
         """Return where a mail sent at `now` is counted, or None if that is the tally itself."""
         self._moment(now)
         return self.state.sent if self.state.began else None

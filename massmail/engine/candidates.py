@@ -15,6 +15,7 @@ from django.db.models.functions import Mod
 from massmail.audience import Address, parse_addresses
 from massmail.audience.addresses import is_plain
 from massmail.choices import DeliveryStatus, Exclusion, MailingStatus
+from massmail.engine.checkup import domains
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
 from massmail.recipient_types import RecipientType, find_type
 
@@ -93,13 +94,14 @@ def judge(deliveries: Sequence[Delivery]) -> list[Candidate]:
             "address", flat=True
         )
     )
+    deaf = domains.deaf_among(delivery.address for delivery in deliveries)
     found = {}
     for group in by_type.values():
-        found.update(_judge_group(group, suppressed))
+        found.update(_judge_group(group, suppressed, deaf))
     return [found[delivery.pk] for delivery in deliveries]
 
 
-def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, Candidate]:
+def _judge_group(group: Sequence[Delivery], suppressed: set[str], deaf: set[str]) -> dict[int, Candidate]:
     content_type = group[0].mailing.content_type
     recipient_type = type_of(group[0].mailing)
     if recipient_type is None:
@@ -116,13 +118,19 @@ def _judge_group(group: Sequence[Delivery], suppressed: set[str]) -> dict[int, C
     for delivery in group:
         obj, recipient = objects.get(delivery.object_id), recipients.get(delivery.object_id)
         to = _typed(delivery, obj)
-        exclusion = _exclusion(delivery, obj, recipient, eligible=eligible, suppressed=suppressed) or (
-            Exclusion.ADDRESS_CHANGED if to is None else None
-        )
+        exclusion = _exclusion(delivery, obj, recipient, eligible=eligible, suppressed=suppressed)
+        exclusion = exclusion or _nowhere(delivery, to, deaf)
         found[delivery.pk] = Candidate(
             delivery=delivery, recipient_type=recipient_type, recipient=recipient, obj=obj, to=to, exclusion=exclusion
         )
     return found
+
+
+def _nowhere(delivery: Delivery, to: Address | None, deaf: set[str]) -> Exclusion | None:
+    """Return why mail to the address leads nowhere: it is not the recipient's any more, or its domain takes none."""
+    if to is None:
+        return Exclusion.ADDRESS_CHANGED
+    return Exclusion.NO_MAIL_DOMAIN if domains.domain_of(delivery.address) in deaf else None
 
 
 def _typed(delivery: Delivery, obj: Any) -> Address | None:

@@ -20,6 +20,7 @@ from django.db.models import Count
 from massmail.choices import DeliveryStatus
 from massmail.engine.lanes import CHUNK
 from massmail.engine.rotation import Turns, shares
+from massmail.engine.spread import KEPT_HERE
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient
 
 
@@ -99,7 +100,8 @@ def take(mailings: Sequence[Mailing], accounts: Sequence[EmailAccount], *, now: 
 
 
 def _retries(queued: Any, *, now: dt.datetime) -> list[Retry]:
-    later = queued.filter(not_before__gt=now).order_by().values("mailing_id", "account_id", "not_before")
+    later = queued.filter(not_before__gt=now).exclude(reason__in=KEPT_HERE).order_by()
+    later = later.values("mailing_id", "account_id", "not_before")
     return [
         Retry(mailing=row["mailing_id"], account=row["account_id"], not_before=row["not_before"], count=row["mm_count"])
         for row in later.annotate(mm_count=Count("pk"))

@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef, Q
 from massmail.choices import DeliveryStatus, MailingStatus
 from massmail.engine.batch import Batch
 from massmail.engine.candidates import Candidate
+from massmail.engine.fence import Fence
 from massmail.engine.lanes import Lease
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient, Suppression
 from massmail.models.statements import Bound, Slot, Statement, slot, together
@@ -32,6 +33,8 @@ class Claim(enum.Enum):
     STALE = enum.auto()
     #: The account has used up its quota of the day.
     QUOTA_USED = enum.auto()
+    #: A limit of the hour, or one of the recipient's, is used up.
+    LIMITED = enum.auto()
     #: Working hours, or the turn, are over.
     TOO_LATE = enum.auto()
     #: An error of our own.
@@ -39,12 +42,13 @@ class Claim(enum.Enum):
 
 
 class Claims:
-    """The claims of one turn of `account` under `lease`, charged to `batch`."""
+    """The claims of one turn of `account` under `lease`, charged to `batch` and to the limits of `fence`."""
 
-    def __init__(self, account: EmailAccount, lease: Lease, batch: Batch) -> None:
+    def __init__(self, account: EmailAccount, lease: Lease, batch: Batch, fence: Fence) -> None:
         self.account = account
         self.lease = lease
         self.batch = batch
+        self.fence = fence
         # Kept for a turn only: what `eligible` filters by may depend on the time at which it is called.
         self.statements: dict[str, Statement] = {}
 
@@ -60,13 +64,16 @@ class Claims:
     ) -> Claim:
         """Charge the quota of `day` and move the candidate's delivery to `sending`, in one transaction.
 
-        `after` is a statement that is committed with it; the batch must be open then.
+        `after` is a statement that is committed with it; the batch must be open then, and no other limit be set.
+        Raises `LimitReached`, which undoes it all, if one of the fence's limits is used up.
         """
         delivery = candidate.delivery
-        with transaction.atomic(savepoint=False) if after is None else nullcontext():
+        with transaction.atomic(savepoint=self.fence.is_set) if after is None else nullcontext():
             sending_at = self.batch.take(day=day, now=now) if after is None else self.batch.take_charged(now=now)
             if sending_at is None:
                 return Claim.QUOTA_USED
+            if self.fence.is_set and after is None:
+                self.fence.charge(delivery, now=now)
             move = self._move(candidate, message_id=message_id, values=values, sending_at=sending_at)
             if after is None:
                 move.run()
@@ -74,6 +81,7 @@ class Claims:
                 together(after, move)
             if not move.rows:
                 self.batch.put_back(day)
+                self.fence.give_back()
                 return Claim.STALE
         delivery.status, delivery.lane_id, delivery.sending_at = DeliveryStatus.SENDING, self.lease.lane.pk, sending_at
         delivery.message_id = message_id

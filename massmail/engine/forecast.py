@@ -14,16 +14,19 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from django.utils.translation import gettext as _
-
 from massmail.choices import DeliveryStatus, Limit, MailingStatus
-from massmail.engine import census, lanes, planner
+from massmail.engine import census, lanes, planner, spread
+from massmail.engine.bottleneck import Bottleneck
 from massmail.engine.census import Census
 from massmail.engine.holds import Hold, accounts_hold, daily_limit
 from massmail.engine.holds.accounts import inactive_users, standing_hold
 from massmail.engine.holds.mailings import lasting_hold
 from massmail.engine.holds.turns import rests
+from massmail.engine.hourglass import NONE, Hourly
+from massmail.engine.limits import Rules as Limits
 from massmail.engine.planner import Course, Load, Rules, Slot, Speaker
+from massmail.engine.ramp import ramps
+from massmail.engine.spread import Part
 from massmail.engine.window import Window, local_day
 from massmail.models import AccountDay, Delivery, EmailAccount, Lane, Mailing, MassmailSettings
 
@@ -48,41 +51,6 @@ class DayPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bottleneck:
-    """The account that is done last and the rule that keeps it, which lets through `number` mails a day."""
-
-    account: int
-    name: str
-    limit: Limit
-    number: int = 0
-
-    @property
-    def text(self) -> str:
-        """The same in words."""
-        match self.limit:
-            case Limit.QUOTA:
-                text = _("What takes longest: the account “%(account)s” with its daily limit of %(number)s mails.")
-            case Limit.HOURS if self.number:
-                text = _(
-                    "What takes longest: the account “%(account)s”. The working hours leave it time for about "
-                    "%(number)s mails a day."
-                )
-            case Limit.HOURS:
-                text = _("What takes longest: waiting for the working hours.")
-            case Limit.GAPS:
-                text = _("What takes longest: the pauses between two mails of the account “%(account)s”.")
-            case Limit.SPEED:
-                text = _("What takes longest: the server of the account “%(account)s”, at the speed it had lately.")
-            case Limit.START:
-                text = _("What takes longest: waiting for the start.")
-            case Limit.HELD:
-                text = _("What takes longest: the account “%(account)s”, which rests for a while.")
-            case Limit.RETRY:
-                text = _("What takes longest: recipients whose servers asked the account “%(account)s” to come back.")
-        return text % {"account": self.name, "number": self.number}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Recipients who will get nothing before somebody does something; `account` is whose they are, if anybody's."""
 
@@ -96,7 +64,8 @@ class Forecast:
     """What will become of a mailing if nothing changes.
 
     `end` is when its last mail leaves: None if nothing leaves, or if `beyond` of its mails are left after a year.
-    `estimated`: a relay has a part in it, whose speed can only be guessed. `survey` is what it was made from.
+    `estimated`: a relay has a part in it, whose speed can only be guessed. `grouped`: limits of recipients were counted
+    in groups (see `spread`). `survey` is what it was made from.
     """
 
     mailing: int
@@ -104,6 +73,7 @@ class Forecast:
     end: dt.datetime | None
     beyond: int
     estimated: bool
+    grouped: bool
     days: Sequence[DayPlan]
     bottleneck: Bottleneck | None
     waiting: Sequence[Waiting]
@@ -125,7 +95,8 @@ class Survey:
 
     `names` are those of all accounts, `speakers` the accounts that will speak, `holds` why the others never will;
     `lasting` is by mailing what keeps all of it back. `weights` are the limits of those that take new recipients,
-    `nobody` why there are none. `supposed`: these are not the accounts or limits there are.
+    `nobody` why there are none; `parts` is by mailing what waits for limits of its recipients. `supposed`: these are
+    not the accounts or limits there are.
     """
 
     now: dt.datetime
@@ -138,24 +109,32 @@ class Survey:
     weights: Mapping[int, int]
     nobody: Hold | None
     census: Census
+    parts: Mapping[int, Sequence[Part]]
     supposed: bool = False
 
     def loads(self) -> tuple[dict[int, list[Load]], Counter[tuple[int, int]]]:
         """Return what each account will send, and by mailing and account how many mails that is."""
         dealt = (census.deal_otherwise if self.supposed else census.deal)(self.census, self.weights)
         starts = {mailing.pk: max(self.now, mailing.start_at or self.now) for mailing in self.mailings}
-        rows = [(mailing, account, starts[mailing], count) for (mailing, account), count in dealt.items()]
-        rows += [
-            (each.mailing, each.account, max(starts[each.mailing], each.not_before), each.count)
-            for each in self.census.retries
-        ]
         loads: dict[int, list[Load]] = defaultdict(list)
         totals: Counter[tuple[int, int]] = Counter()
-        for mailing, account, ready_at, count in rows:
+        for (mailing, account), count in dealt.items():
             totals[mailing, account] += count
             if mailing not in self.lasting and count:
-                loads[account].append(Load(mailing=mailing, count=count, ready_at=ready_at))
+                loads[account] += self._loads(mailing, starts[mailing], count)
+        for each in self.census.retries:
+            totals[each.mailing, each.account] += each.count
+            if each.mailing not in self.lasting:
+                ready_at = max(starts[each.mailing], each.not_before)
+                loads[each.account].append(Load(mailing=each.mailing, count=each.count, ready_at=ready_at))
         return loads, totals
+
+    def _loads(self, mailing: int, ready_at: dt.datetime, count: int) -> list[Load]:
+        """Return `count` mails by the time at which they are ready, and by domain."""
+        return [
+            Load(mailing=mailing, count=number, ready_at=max(ready_at, part.ready_at or ready_at), domain=part.domain)
+            for part, number in spread.divide(self.parts.get(mailing) or [Part(count=count)], count)
+        ]
 
     def slots(self) -> Iterator[Slot]:
         loads, _totals = self.loads()
@@ -182,9 +161,14 @@ class Survey:
         }
         weights = {key: limits.get(key, weight) for key, weight in self.weights.items()}
         for key in range(-extra, 0):
-            speakers[key] = Speaker(pk=key, limit=limit, used=0, free_at=self.now)
+            speakers[key] = Speaker(pk=key, limit=limit, used=0, free_at=self.now, hourly=self._of_domains())
             weights[key] = limit
         return replace(self, speakers=speakers, weights=weights, nobody=None if extra else self.nobody, supposed=True)
+
+    def _of_domains(self) -> Hourly:
+        """Return the limits by the hour that every account has."""
+        known = next(iter(self.speakers.values()), None)
+        return Hourly(domains=known.hourly.domains) if known else NONE
 
     # One mailing ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +182,7 @@ class Survey:
             end=max(ends, default=None) if not beyond else None,
             beyond=beyond,
             estimated=any(self.speakers[course.account].rate is not None for course in mine),
+            grouped=mailing.pk in self.parts,
             days=_days(mailing, mine),
             bottleneck=self._bottleneck(mailing, mine),
             waiting=self._waiting(mailing, totals),
@@ -227,7 +212,11 @@ class Survey:
         speaker = self.speakers[last.account]
         limit = last.stops.most_common(1)[0][0] if last.stops else self._delay(mailing, last)
         days = last.days.get(mailing.pk, Counter())
-        per_day = {Limit.QUOTA: speaker.limit, Limit.HOURS: round(days.total() / (len(days) or 1))}
+        per_day = {
+            Limit.QUOTA: speaker.limit,
+            Limit.HOURLY: speaker.hourly.own,
+            Limit.HOURS: round(days.total() / (len(days) or 1)),
+        }
         if not last.stops:
             per_day[Limit.HOURS] = 0
         name = self.names.get(last.account, "")
@@ -243,6 +232,8 @@ class Survey:
             return Limit.GAPS if speaker.rate is None else Limit.SPEED
         if speaker.free_at - self.now >= first_at - speaker.free_at:
             return Limit.HELD
+        if any(part.ready_at and part.ready_at > first_at for part in self.parts.get(mailing.pk, ())):
+            return Limit.CAP
         if any(retry.account == course.account for retry in self.census.retries):
             return Limit.RETRY
         return Limit.QUOTA if speaker.used >= speaker.limit else Limit.HOURS
@@ -285,6 +276,8 @@ def survey(owner_id: Any, *, now: dt.datetime, settings: MassmailSettings, asked
     inactive = inactive_users([owner_id]).get(owner_id)
     holds = {account.pk: standing_hold(account, now=now, inactive=inactive) for account in accounts}
     others = [account for account in accounts if not account.main]
+    limits = Limits.of(settings)
+    parts = spread.take(mailings, limits, Window.of(settings), now=now)
     lasting = {mailing.pk: lasting_hold(mailing, settings, inactive=inactive) for mailing in mailings}
     return Survey(
         now=now,
@@ -296,12 +289,13 @@ def survey(owner_id: Any, *, now: dt.datetime, settings: MassmailSettings, asked
         ),
         mailings=mailings,
         names={account.pk: account.name for account in accounts},
-        speakers=_speakers(accounts, holds, mailings, now=now, settings=settings),
+        speakers=_speakers(accounts, holds, mailings, parts, now=now, settings=settings),
         holds={key: hold for key, hold in holds.items() if hold is not None and hold.until is None},
         lasting={key: hold for key, hold in lasting.items() if hold is not None},
         weights=lanes.weights(others, settings.emails_per_day),
         nobody=accounts_hold(accounts),
         census=census.take(mailings, accounts, now=now),
+        parts=parts,
     )
 
 
@@ -309,6 +303,7 @@ def _speakers(
     accounts: Sequence[EmailAccount],
     holds: Mapping[int, Hold | None],
     mailings: Sequence[Mailing],
+    parts: Mapping[int, Sequence[Part]],
     *,
     now: dt.datetime,
     settings: MassmailSettings,
@@ -318,6 +313,8 @@ def _speakers(
     used = dict(AccountDay.objects.filter(account__in=accounts, date=day).values_list("account", "used"))
     first_lanes = {lane.account_id: lane for lane in Lane.objects.filter(account__in=accounts, slot=0)}
     rates = _relay_rates([account for account in accounts if not account.paced], mailings)
+    warming = ramps(accounts, day=day)
+    hourly = spread.hourly(accounts, Limits.of(settings), parts.values(), now=now)
     speakers = {}
     for account in accounts:
         lane, hold = first_lanes.get(account.pk), holds[account.pk]
@@ -331,6 +328,8 @@ def _speakers(
             free_at=max(moment for moment in waits if moment is not None),
             last_mailing=lane.last_mailing if lane else 0,
             rate=rates.get(account.pk),
+            ramp=warming.get(account.pk),
+            hourly=hourly.get(account.pk, NONE),
         )
     return speakers
 

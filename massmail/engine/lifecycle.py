@@ -11,13 +11,15 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from massmail import moments
 from massmail.choices import AuditAction, DeliveryStatus, HoldReason, MailingStatus
 from massmail.composing import check, freeze, has_changed, lint
+from massmail.engine.checkup import standing
 from massmail.engine.holds import Hold, accounts_hold, deployment_hold, owner_inactive, show, window_hold
 from massmail.engine.lanes import usable_accounts
 from massmail.engine.window import Window
 from massmail.exceptions import LifecycleError
-from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, MassmailSettings, Message, Recipient
+from massmail.models import AuditEntry, Delivery, EmailAccount, LeftOut, Mailing, MassmailSettings, Message, Recipient
 from massmail.models.mailings import audit
 from massmail.outcomes import progress
 from massmail.recipient_types import type_for
@@ -25,6 +27,7 @@ from massmail.recipient_types import type_for
 
 def obstacles(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
     """Return what forbids that `mailing` is started, each with its remedy; nothing when it may be."""
+    accounts = usable_accounts([mailing.owner_id])[mailing.owner_id]
     found = [
         _owner_obstacle(mailing),
         *_message_obstacles(mailing),
@@ -37,7 +40,8 @@ def obstacles(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
             about=mailing,
         ),
         deployment_hold(MassmailSettings.load()),
-        None if usable_accounts([mailing.owner_id]) else accounts_hold([]),
+        None if accounts else accounts_hold([]),
+        *standing.obstacles(accounts),
     ]
     return [hold for hold in found if hold is not None]
 
@@ -51,7 +55,7 @@ def delays(mailing: Mailing, *, now: dt.datetime) -> list[Hold]:
         Hold(
             reason=HoldReason.START_AT,
             until=mailing.start_at,
-            detail=_("It will start at %(time)s.") % {"time": show(mailing.start_at, settings)},
+            detail=_("It will start %(time)s.") % {"time": show(mailing.start_at, settings, now=now)},
             about=mailing,
         )
         if mailing.start_at and mailing.start_at > now
@@ -103,7 +107,9 @@ def _errors(message: Message, mailing: Mailing) -> list[str]:
     model = mailing.content_type.model_class()
     variables = type_for(model).variables if model else ()
     errors = [str(error) for error in check(message, variables=variables)]
-    return errors or [f"{remark.text} {remark.remedy}" for remark in lint(message) if remark.stops]
+    senders = EmailAccount.objects.filter(owner=mailing.owner_id, massmail=True)
+    remarks = lint(message, senders=senders)
+    return errors or [f"{remark.text} {remark.remedy}" for remark in remarks if remark.stops]
 
 
 def start(mailing: Mailing, *, by: Any, now: dt.datetime | None = None) -> Mailing:
@@ -194,9 +200,14 @@ def schedule(mailing: Mailing, *, by: Any, start_at: dt.datetime | None) -> Mail
         if row.start_at != start_at:
             row.start_at = start_at
             row.save(update_fields=["start_at"])
-            when = show(start_at, MassmailSettings.load()) if start_at else _("at once")
+            when = _kept(start_at) if start_at else _("at once")
             audit(AuditAction.SCHEDULED, by=by, mailing=row, text=when)
     return _mirror(mailing, row)
+
+
+def _kept(moment: dt.datetime) -> str:
+    """Return `moment` as the log keeps it, to be read on any day."""
+    return moments.when(moment, zone=MassmailSettings.load().zone, relative=False)
 
 
 def pause_all(mailings: QuerySet[Mailing], *, by: Any) -> int:

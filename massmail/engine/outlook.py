@@ -72,6 +72,7 @@ class Outlook:
     planned: int
     beyond: int
     estimated: bool
+    grouped: bool
     sharing: int
     names: Mapping[int, str]
     days: Sequence[tuple[dt.date, Mapping[int, int]]]
@@ -137,13 +138,16 @@ def _inputs(mailings: Iterable[tuple[Any, ...]], settings: MassmailSettings) -> 
         [settings.use_business_time, settings.business_time_start, settings.business_time_end],
         [sorted(settings.working_days), settings.time_zone, settings.emails_per_day],
         [settings.gap_min, settings.gap_max, settings.spread_evenly],
+        [settings.emails_per_hour_to_domain, settings.domain_limits, settings.emails_per_company],
+        [settings.emails_per_recipient, settings.recipient_days],
         [bool(settings.unsubscribe_url), bool(conf.public_url)],
     )
     facts: dict[Any, list[Any]] = defaultdict(lambda: [rules])
     for owner, pk, start_at, *_rest in sorted(mailings, key=lambda row: row[1]):
         facts[owner].append((pk, start_at))
     accounts = EmailAccount.objects.filter(owner__in=facts, massmail=True).order_by("pk")
-    columns = ("name", "main", "paced", "emails_per_day", "hold_reason", "held_until", "owner__is_active")
+    limits = ("emails_per_day", "emails_per_hour", "ramp_start", "ramp_step")
+    columns = ("name", "main", "paced", *limits, "hold_reason", "held_until", "owner__is_active")
     for owner, *account in accounts.values_list("owner", "pk", *columns):
         facts[owner].append(account)
     return {owner: hashlib.sha256(repr(rows).encode()).hexdigest()[:16] for owner, rows in facts.items()}
@@ -193,6 +197,7 @@ def _as_json(forecast: Forecast, chances: Sequence[Chance]) -> dict[str, Any]:
         "planned": forecast.planned,
         "beyond": forecast.beyond,
         "estimated": forecast.estimated,
+        "grouped": forecast.grouped,
         "sharing": len(forecast.survey.mailings) - 1,
         "names": {account: names[account] for day in shown for account in day.counts},
         "days": [[day.day.isoformat(), dict(day.counts)] for day in shown],
@@ -220,6 +225,7 @@ def outlook(mailing: Mailing) -> Outlook | None:
         planned=kept["planned"],
         beyond=kept["beyond"],
         estimated=kept["estimated"],
+        grouped=kept.get("grouped", False),  # was kept before there was such a thing
         sharing=kept["sharing"],
         names={int(key): name for key, name in kept["names"].items()},
         days=[

@@ -12,6 +12,7 @@ class _Numbered(Protocol):
     def pk(self) -> Any: ...
 
 
+Key = TypeVar("Key")
 Numbered = TypeVar("Numbered", bound=_Numbered)
 
 
@@ -44,8 +45,8 @@ class Turns:
         return chosen
 
 
-def shares(weights: Mapping[int, int], count: int) -> Counter[int]:
-    """Return how many of `count` recipients each account gets by `Turns`, to within one mail or two."""
+def shares(weights: Mapping[Key, int], count: int) -> Counter[Key]:
+    """Return how many of `count` recipients each account gets by `Turns`, to within one mail or two; or what else."""
     total = sum(weights.values()) or 1
     parts = Counter({key: count * weight // total for key, weight in weights.items()})
     short = sorted(weights, key=lambda key: count * weights[key] % total, reverse=True)

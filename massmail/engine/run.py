@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from massmail import outcomes
 from massmail.choices import MailingStatus
-from massmail.engine import guard, holds, lanes, lifecycle, operations, pulse, rings
+from massmail.engine import guard, holds, lanes, lifecycle, operations, pulse, rails, rings, usage
 from massmail.engine.batch import recover, recover_lost
 from massmail.engine.turn import Clock, Turn
 from massmail.engine.window import local_day
@@ -49,6 +49,8 @@ def _speakers(clock: Clock, *, ignore_hours: bool) -> list[EmailAccount]:
     operations.carry_over(now=now)
     lifecycle.finish(now=now)
     guard.stand_guard(settings, now=now)
+    rails.stand_guard(settings, now=now)
+    usage.forget(now=now)
     started = Q(start_at__isnull=True) | Q(start_at__lte=now)
     active = list(Mailing.objects.filter(started, status=MailingStatus.ACTIVE))
     lanes.unassign_unusable(active)

@@ -18,7 +18,7 @@ from massmail.choices import Ending, Phase
 from massmail.composing import Links, Prepared, new_message_id, render
 from massmail.connecting import hand_in
 from massmail.engine import quota
-from massmail.engine.holds import daily_limit
+from massmail.engine.ramp import limit_on
 from massmail.engine.window import local_day
 from massmail.exceptions import TrialError
 from massmail.models import EmailAccount, MassmailSettings
@@ -35,6 +35,7 @@ class Report:
     ending: Ending
     text: str
     reply: str
+    message_id: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -69,7 +70,7 @@ def send_test(
     )
     settings = MassmailSettings.load()
     day = local_day(now, settings.zone)
-    if not quota.charge(account, day=day, limit=daily_limit(account, settings)):
+    if not quota.charge(account, day=day, limit=limit_on(day, account, settings)):
         raise TrialError(
             _("“%(account)s” has used up its daily limit, which test mails count against. Use another account.")
             % {"account": account.name}
@@ -78,12 +79,12 @@ def send_test(
     if reply.phase is not Phase.DOT:
         quota.give_back(account, day=day)
     ending = outcomes.classify(reply).ending
-    return Report(ending=ending, text=_in_words(ending, account, to), reply=str(reply))
+    return Report(ending=ending, text=_in_words(ending, account, to), reply=reply.words, message_id=envelope.message_id)
 
 
 def _in_words(ending: Ending, account: EmailAccount, to: str) -> str:
     texts = {
-        Ending.SENT: _("The test mail to %(to)s left through “%(account)s”. Look into that mailbox."),
+        Ending.SENT: _("The server took the mail through “%(account)s”. You find it in the mailbox %(to)s."),
         Ending.RETRY: _("The mailbox %(to)s can't take mail now. In a mailing it would be tried again later."),
         Ending.REFUSED: _("Mail to %(to)s is refused. Choose another address of yours."),
         Ending.SERVER: _(

@@ -14,13 +14,16 @@ from django.utils.translation import gettext as _
 from massmail import outcomes
 from massmail.choices import DeliveryStatus, Ending, Failure, MailingStatus, Phase
 from massmail.conf import conf
-from massmail.engine import candidates, holds, lanes, pacing, quota
+from massmail.engine import candidates, lanes, pacing, quota
 from massmail.engine.aftermath import Aftermath
 from massmail.engine.ahead import Ahead
 from massmail.engine.batch import Batch, recover
 from massmail.engine.claims import Claim, Claims
+from massmail.engine.fence import Fence
 from massmail.engine.letters import Letter, Letters
 from massmail.engine.line import Line
+from massmail.engine.ramp import limit_on
+from massmail.engine.usage import LimitReached
 from massmail.engine.window import Window, closes_at, is_open, local_day
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 from massmail.models.statements import Bound
@@ -34,6 +37,8 @@ Clock = Callable[[], dt.datetime]
 POSTPONED = dt.timedelta(minutes=15)
 #: Seconds after which a turn reads the settings and its account's limit again.
 REREAD = 3.0
+#: What the account says of its limits.
+LIMITS = ("emails_per_day", "emails_per_hour", "ramp_start", "ramp_step")
 #: After these nothing keeps the next mail from leaving on the same connection.
 GOES_ON = frozenset({Ending.SENT, Ending.REFUSED, Ending.RETRY})
 
@@ -45,12 +50,13 @@ class Turn:
         self, account: EmailAccount, settings: MassmailSettings, lease: lanes.Lease, *, clock: Clock, ignore_hours: bool
     ) -> None:
         self.account, self.lease, self.clock, self.ignore_hours = account, lease, clock, ignore_hours
+        self.fence = Fence(account, settings)
         self._obey(settings)
         accounts = lanes.usable_accounts([account.owner_id])[account.owner_id]
         main = next((each for each in accounts if each.main), None)
-        self.batch = Batch(account, lease, limit=holds.daily_limit(account, settings))
-        self.claims = Claims(account, lease, self.batch)
-        self.ahead = Ahead(account, lease.lane, accounts)
+        self.batch = Batch(account, lease, limit=limit_on(self._day(), account, settings))
+        self.claims = Claims(account, lease, self.batch, self.fence)
+        self.ahead = Ahead(account, lease.lane, accounts, self.fence)
         self.letters = Letters(account, lease.lane, main=main, today=self._day)
         self.aftermath = Aftermath(account, lease, self.ahead, clock=clock)
         self.line = Line(account)
@@ -68,7 +74,8 @@ class Turn:
         current = self._claimed(self._ready())
         while current is not None:
             # Composed before the current one is handed in, so that nothing stands between its answer and the commit.
-            following = None if self.account.paced else self._following(current)
+            alone = self.account.paced or self.fence.is_set
+            following = None if alone else self._following(current)
             reply = self.line.hand_in(current.envelope)
             current = self._advance(current, reply, following)
         with transaction.atomic():
@@ -113,14 +120,16 @@ class Turn:
         return is_open(self.clock(), self.window)
 
     def _reread(self) -> None:
+        own = EmailAccount.objects.filter(pk=self.account.pk).values(*LIMITS).first() or {}
+        for name, value in own.items():
+            setattr(self.account, name, value)
         self._obey(MassmailSettings.load())
-        own = EmailAccount.objects.filter(pk=self.account.pk).values_list("emails_per_day", flat=True).first()
-        self.account.emails_per_day = own
-        self.batch.limit = holds.daily_limit(self.account, self.settings)
+        self.batch.limit = limit_on(self._day(), self.account, self.settings)
 
     def _obey(self, settings: MassmailSettings) -> None:
         self.settings, self.read_at = settings, time.monotonic()
         self.window = Window.of(settings, ignore_hours=self.ignore_hours)
+        self.fence.obey(settings)
 
     # Claiming --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +143,9 @@ class Turn:
         before = self.batch.saved()
         try:
             return self._claim(letter)
+        except LimitReached:
+            self.batch.state = before
+            return Claim.LIMITED
         except Exception:
             logger.exception("The claim of delivery %s failed", letter.delivery.pk)
             self.batch.state = before
@@ -158,6 +170,8 @@ class Turn:
         match claim:
             case Claim.QUOTA_USED:
                 self.ended = True
+            case Claim.LIMITED:
+                self.ended = not self.fence.hold_back(letter.delivery, now=self.clock()) or self.ended
             case Claim.STALE:
                 self._look_again(letter.delivery)
             case Claim.FAILED:
@@ -208,12 +222,12 @@ class Turn:
         unhurt = verdict.ending in GOES_ON and verdict.reason != Failure.POLICY
         claim, before = None, self.batch.saved()
         try:
-            if following is not None and verdict.ending is Ending.SENT:
+            if following is not None and verdict.ending is Ending.SENT and not self.fence.is_set:
                 claim = self._pass_on(current, reply, verdict, following, now)
             if claim is None:
                 with transaction.atomic():
                     self._settle(delivery, reply, verdict, now)
-                    if following is not None and unhurt and not self.ended:
+                    if following is not None and unhurt and not self.ended and not self.fence.is_set:
                         claim = self._claim(following)
         except Exception as error:
             # What went wrong with the following one must not undo what happened to this one.
@@ -223,6 +237,8 @@ class Turn:
                 self._settle(delivery, reply, verdict, now)
             if isinstance(error, OperationalError | InterfaceError):
                 raise  # The commit may have come through: only the records know how far it came.
+        if self.fence.is_set and reply.phase is not Phase.DOT:
+            self.fence.give_back()
         self.spoken += 1
         self.ended = self.aftermath.of(verdict, reply, delivery.mailing) or self.ended
         if claim is None or following is None:

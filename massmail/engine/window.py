@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from massmail.models import MassmailSettings
 
+HOUR = dt.timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -68,6 +70,13 @@ def instant(day: dt.date, time: dt.time, zone: ZoneInfo) -> dt.datetime:
 
 def _wall(moment: dt.datetime, zone: ZoneInfo) -> dt.datetime:
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def hour_of(now: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """Return when (UTC) the hour of `now` began on the clocks of `zone`."""
+    local = now.astimezone(zone)
+    past = dt.timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    return now.astimezone(dt.UTC) - past
 
 
 def is_open(now: dt.datetime, window: Window) -> bool:

@@ -97,11 +97,26 @@ def try_again(account: EmailAccount) -> None:
 
 def troubles(accounts: Iterable[EmailAccount]) -> dict[int, Trouble]:
     """Return what keeps the mail of `accounts` from being read, by primary key, in one query."""
-    rows: QuerySet[Mailbox] = Mailbox.objects.filter(account__in=list(accounts)).exclude(trouble="")
-    return {row.account_id: Trouble(text=row.trouble, until=row.next_at, remedy=_remedy(row)) for row in rows}
+    read = {account.pk: account for account in accounts}
+    rows: QuerySet[Mailbox] = Mailbox.objects.filter(account__in=read).exclude(trouble="")
+    return {
+        row.account_id: Trouble(text=row.trouble, until=row.next_at, remedy=_remedy(row, read[row.account_id]))
+        for row in rows
+    }
 
 
-def _remedy(mailbox: Mailbox) -> str:
+def _remedy(mailbox: Mailbox, account: EmailAccount) -> str:
+    if mailbox.refused and account.oauth_provider:
+        return _(
+            "Connect the account again on its page, or check IMAP server, port and security there. "
+            "Until then bounces and answers are not noticed."
+        )
     if mailbox.refused:
-        return _("Check IMAP server, user name and password on the account's page and save it. Sending goes on.")
-    return _("It is tried again by itself. Until then bounces and answers are not noticed; sending goes on.")
+        return _(
+            "Check IMAP server, port, security, user name and password on the account's page and save it. "
+            "Sending goes on."
+        )
+    return _(
+        "It is tried again by itself. If that does not help, check IMAP server and port on the account's page. "
+        "Until then bounces and answers are not noticed; sending goes on."
+    )

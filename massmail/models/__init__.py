@@ -1,7 +1,8 @@
 """The tables. Who writes which column is said by those who write: `massmail.outcomes`, `massmail.engine`."""
 
-from massmail.models.accounts import AccountDay, EmailAccount, Lane
+from massmail.models.accounts import AccountDay, EmailAccount, Lane, Usage
 from massmail.models.conversations import Conversation, Correspondence, CorrespondenceFile
+from massmail.models.deliverability import Checkup, DomainSurvey, RecipientDomain
 from massmail.models.inbound import InboundMessage, Mailbox, Returns
 from massmail.models.mailings import AuditEntry, Delivery, Heartbeat, LeftOut, Mailing, Tally
 from massmail.models.messages import Attachment, Image, Message, MessageVersion, Signature, VersionFile
@@ -12,10 +13,12 @@ __all__ = [
     "AccountDay",
     "Attachment",
     "AuditEntry",
+    "Checkup",
     "Conversation",
     "Correspondence",
     "CorrespondenceFile",
     "Delivery",
+    "DomainSurvey",
     "EmailAccount",
     "Heartbeat",
     "Image",
@@ -28,9 +31,11 @@ __all__ = [
     "Message",
     "MessageVersion",
     "Recipient",
+    "RecipientDomain",
     "Returns",
     "Signature",
     "Suppression",
     "Tally",
+    "Usage",
     "VersionFile",
 ]

@@ -18,8 +18,9 @@ MAX_LANES = 16
 class EmailAccount(models.Model):
     """A mailbox of one sales manager, through which mailings leave.
 
-    Written by its owner and by administrators; `held_until` and `hold_…` only by `massmail.outcomes`; the OAuth2
-    tokens only by `massmail.connecting`; the IMAP cursor only by `massmail.inbound`.
+    Written by its owner and by administrators; `held_until`, `hold_…` and `judged_after` only by `massmail.outcomes`;
+    the OAuth2 tokens and `size_limit` (octets of the largest mail, as the server says) only by `massmail.connecting`;
+    the IMAP cursor only by `massmail.inbound`.
     """
 
     owner = models.ForeignKey(
@@ -80,6 +81,30 @@ class EmailAccount(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("Daily limit of this account. Empty: as in the Massmail Settings."),
     )
+    emails_per_hour = models.PositiveIntegerField(
+        _("emails per hour"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Limit of this account from one full hour to the next. Empty: none."),
+    )
+    ramp_start = models.PositiveIntegerField(
+        _("warm-up: first day"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_(
+            "Mails on the first day of a new account, so that providers get to know it. Empty: no warm-up. "
+            "After 30 days without mail it begins again."
+        ),
+    )
+    ramp_step = models.PositiveIntegerField(
+        _("warm-up: more each day"),
+        default=10,
+        validators=[MinValueValidator(1)],
+        help_text=_("So many mails more after each day on which it has sent, until its daily limit is reached."),
+    )
+    size_limit = models.PositiveBigIntegerField(_("largest mail"), null=True, blank=True, editable=False)
     paced = models.BooleanField(
         _("paced"),
         default=True,
@@ -93,10 +118,26 @@ class EmailAccount(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_LANES)],
         help_text=_("How many connections a relay takes at the same time. A paced account has one."),
     )
+    relay_address = models.GenericIPAddressField(
+        _("address of your relay"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "Only for a mail server of your own: the IP address with which it appears in the internet. "
+            "SPF and reverse DNS are then checked for it."
+        ),
+    )
     held_until = models.DateTimeField(_("held until"), null=True, blank=True, editable=False)
     hold_reason = models.TextField(_("reason of the hold"), blank=True, editable=False)
     hold_trouble = models.CharField(
         _("kind of trouble"), max_length=20, choices=AccountTrouble.choices, blank=True, default="", editable=False
+    )
+    judged_after = models.JSONField(
+        _("judged after"),
+        default=dict,
+        blank=True,
+        editable=False,
+        help_text=_("The day of the last release and its figures until then: the guard rails begin anew after them."),
     )
     created = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -181,11 +222,18 @@ class Lane(models.Model):
 
 
 class AccountDay(models.Model):
-    """What an account used of its quota on a day of the settings' time zone. Written by `massmail.engine.quota`."""
+    """What an account did on a day of the settings' time zone.
+
+    `used`, of its quota, is written by `massmail.engine.quota`; the others, what became of the mail of that day, by
+    `massmail.outcomes`.
+    """
 
     account = models.ForeignKey(EmailAccount, models.CASCADE, related_name="days", verbose_name=_("account"))
     date = models.DateField(_("date"))
     used = models.PositiveIntegerField(_("used"), default=0)
+    refused = models.PositiveIntegerField(_("refused"), default=0)
+    undeliverable = models.PositiveIntegerField(_("undeliverable"), default=0)
+    complaints = models.PositiveIntegerField(_("complaints"), default=0)
 
     class Meta:
         verbose_name = _("account's day")
@@ -194,3 +242,25 @@ class AccountDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.date}: {self.used}"
+
+
+class Usage(models.Model):
+    """What was used up of a limit of an hour or a day from `begins` until `ends`. Written by `massmail.engine.usage`.
+
+    `key` names whose limit it is, `most` is what it was when it was last charged. Rows of the past are deleted.
+    """
+
+    key = models.CharField(_("key"), max_length=320)
+    begins = models.DateTimeField(_("begins"))
+    ends = models.DateTimeField(_("ends"))
+    used = models.PositiveIntegerField(_("used"), default=0)
+    most = models.PositiveIntegerField(_("limit"), default=0)
+
+    class Meta:
+        verbose_name = _("used of a limit")
+        verbose_name_plural = _("used of limits")
+        constraints = [models.UniqueConstraint(fields=["key", "begins"], name="massmail_one_usage")]
+        indexes = [models.Index(fields=["ends"], name="massmail_usage_past")]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.begins}: {self.used}"

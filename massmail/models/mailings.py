@@ -188,7 +188,8 @@ class Delivery(models.Model):
             # The claim's index begins with the mailing: a million queued rows of a paused one cost an active one
             # nothing.
             models.Index(fields=["mailing", "account", "status", "id"], name="massmail_claim"),
-            models.Index(fields=["object_id"], name="massmail_delivery_object"),
+            # With the mailing: SQLite would search a whole mailing for each recipient of another otherwise.
+            models.Index(fields=["object_id", "mailing"], name="massmail_delivery_object"),
             # A page of "failed" or "sent" out of a million, and their export.
             models.Index(fields=["mailing", "status", "id"], name="massmail_delivery_status"),
             # What came of it afterwards: few rows, counted on the mailing's page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
 
@@ -11,6 +12,14 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from massmail.choices import SignatureType
+
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w*)[^{}]*\}\}|\{[%#].*?[%#]\}")
+
+
+def in_words(template: str) -> str:
+    """Return a one-line template as lists name it: `first name` in angle quotes for `{{ first_name }}`, and no tags."""
+    words = _PLACEHOLDER.sub(lambda found: f"\u2039{found[1].replace('_', ' ')}\u203a" if found[1] else "", template)
+    return " ".join(words.split()) or template
 
 
 class Signature(models.Model):
@@ -78,7 +87,7 @@ class Message(models.Model):
         ordering = ["-updated", "-id"]
 
     def __str__(self) -> str:
-        return self.subject
+        return in_words(self.subject)
 
 
 def attachment_path(attachment: Attachment, filename: str) -> str:
@@ -164,7 +173,7 @@ class MessageVersion(models.Model):
         constraints = [models.UniqueConstraint(fields=["message", "digest"], name="massmail_one_version_per_digest")]
 
     def __str__(self) -> str:
-        return f"{self.subject} ({self.digest[:8]})"
+        return f"{in_words(self.subject)} ({self.digest[:8]})"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:

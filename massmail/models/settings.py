@@ -9,11 +9,14 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, URLValidator
+from django.core.validators import DomainNameValidator, MaxValueValidator, MinValueValidator, URLValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from massmail.choices import Weekday
+
+#: The largest number of a `PositiveIntegerField`.
+MOST = 2**31 - 1
 
 
 def default_time_zone() -> str:
@@ -32,6 +35,31 @@ def validate_time_zone(name: str) -> None:
 def validate_working_days(days: Any) -> None:
     if not isinstance(days, list) or not days or not set(days) <= set(Weekday.values):
         raise ValidationError(_("Choose at least one working day."))
+
+
+def parse_domain_limits(text: str) -> dict[str, int]:
+    """Return the limits in `text` by domain, one a line: "gmail.com 50".
+
+    Raises `ValidationError` with the line that is something else.
+    """
+    limits = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        domain, _space, number = line.lower().removeprefix("@").rpartition(" ")
+        try:
+            name = domain.strip().encode("idna").decode()
+            DomainNameValidator()(name)
+            limits[name] = min(int(number), MOST)
+        except (ValidationError, ValueError):
+            limits[""] = -1
+        if min(limits.values()) < 0:
+            raise ValidationError(
+                _("“%(line)s” is not a domain and a number; an example is “gmail.com 50”."), params={"line": line}
+            )
+    return limits
+
+
+def validate_domain_limits(text: str) -> None:
+    parse_domain_limits(text)
 
 
 class MassmailSettings(models.Model):
@@ -86,13 +114,47 @@ class MassmailSettings(models.Model):
         help_text=_("Spread what is left of an account's daily limit over what is left of the day."),
     )
 
+    emails_per_hour_to_domain = models.PositiveIntegerField(
+        _("emails per hour to one domain"),
+        default=0,
+        help_text=_(
+            "What one account sends to the recipients of one domain (what stands after the @) from one full hour to "
+            "the next. 0: no limit."
+        ),
+    )
+    domain_limits = models.TextField(
+        _("domains with a limit of their own"),
+        blank=True,
+        validators=[validate_domain_limits],
+        help_text=_("One a line, with its number of emails per hour: “gmail.com 50”. 0: no limit."),
+    )
+    emails_per_recipient = models.PositiveIntegerField(
+        _("emails to one recipient"),
+        default=0,
+        help_text=_("Mails of all mailings together within the days beside. Who has had them waits. 0: no limit."),
+    )
+    recipient_days = models.PositiveIntegerField(
+        _("within days"),
+        default=7,
+        validators=[MinValueValidator(1), MaxValueValidator(365)],
+        help_text=_("Days over which the mails to one recipient are counted."),
+    )
+    emails_per_company = models.PositiveIntegerField(
+        _("emails a day to one company"),
+        default=0,
+        help_text=_("Mails of all accounts to the people of one company on one day. The others wait. 0: no limit."),
+    )
+
     bounce_limit = models.DecimalField(
         _("bounce limit"),
         max_digits=5,
         decimal_places=2,
         default=Decimal(5),
         validators=[MinValueValidator(0), MaxValueValidator(100)],
-        help_text=_("A mailing pauses when more than this percentage of its mails is undeliverable. 0: never."),
+        help_text=_(
+            "A mailing pauses, and an account is put on hold, when more than this percentage of the mails is "
+            "undeliverable. 0: never. Providers expect less than 2 to 5."
+        ),
     )
     complaint_limit = models.DecimalField(
         _("complaint limit"),
@@ -101,15 +163,34 @@ class MassmailSettings(models.Model):
         default=Decimal("0.3"),
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text=_(
-            "A mailing pauses when more than this percentage of its mails is reported as spam. 0: never. "
-            "Gmail and Yahoo block senders above 0.3."
+            "The same for mails that are reported as spam. 0: never. "
+            "Gmail and Yahoo block senders at 0.3 and want less than 0.1."
         ),
+    )
+    refusal_limit = models.DecimalField(
+        _("refusal limit"),
+        max_digits=5,
+        decimal_places=2,
+        default=Decimal(10),
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_(
+            "An account is put on hold when more than this percentage of its mails is refused for other reasons. "
+            "0: never."
+        ),
+    )
+    guard_days = models.PositiveIntegerField(
+        _("days that count"),
+        default=7,
+        validators=[MinValueValidator(1), MaxValueValidator(90)],
+        help_text=_("An account is judged by the mail of so many days."),
     )
     limit_sample = models.PositiveIntegerField(
         _("smallest sample"),
         default=50,
         validators=[MinValueValidator(1)],
-        help_text=_("Mails a mailing must have sent before these limits are applied to it."),
+        help_text=_(
+            "Mails that must have been sent before these limits are applied. Fewer than three failures never count."
+        ),
     )
 
     class Meta:
@@ -141,6 +222,11 @@ class MassmailSettings(models.Model):
     def load(cls) -> MassmailSettings:
         """Return the row, or the defaults (unsaved) where nobody has changed anything yet."""
         return cls.objects.filter(pk=1).first() or cls(pk=1)
+
+    @property
+    def limits_of_domains(self) -> dict[str, int]:
+        """The limits per hour of the domains that have one of their own."""
+        return parse_domain_limits(self.domain_limits)
 
     @property
     def zone(self) -> ZoneInfo:

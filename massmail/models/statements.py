@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache, partial
+from itertools import chain, count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, connections, models, transaction
+from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Expression, QuerySet
 from django.db.models.sql import UpdateQuery
 
@@ -49,7 +56,9 @@ class Statement:
         query: Any = queryset.query.chain(UpdateQuery)
         query.add_update_values(changes)
         query.annotations = {}
-        self.sql, self.params = query.get_compiler(using=self.using).as_sql()
+        self.sql, params = query.get_compiler(using=self.using).as_sql()
+        # SQLite's driver takes long to find out what to do with a member of an enum.
+        self.params = [param.value if isinstance(param, Enum) else param for param in params]
         self.constants = [param for param in self.params if not isinstance(param, Slot)]
         self.slots = len(self.params) - len(self.constants)
 
@@ -59,6 +68,34 @@ class Statement:
     def run(self, **values: Any) -> int:
         """Run it with `values` in its slots, on the calling thread's connection; return the number of rows changed."""
         return self.bound(**values).run()
+
+    def form_for(self, connection: Any) -> _Form:
+        """Return how `connection` takes the statement, which is found out once.
+
+        It is kept with the connection, to which it refers: a thread that ends leaves nothing behind.
+        """
+        forms: WeakKeyDictionary[Statement, _Form] = vars(connection).setdefault("_massmail_forms", WeakKeyDictionary())
+        form = forms.get(self)
+        if form is None:
+            form = forms[self] = _Form(self, connection)
+        return form
+
+
+class _Form:
+    """A statement as one connection takes it: the SQL, its parameters, and which of them are slots."""
+
+    def __init__(self, statement: Statement, connection: Any) -> None:
+        slots = {place: param for place, param in enumerate(statement.params) if isinstance(param, Slot)}
+        self.savers = [(slot.name, quick_save(slot.output_field, connection)) for slot in slots.values()]
+        self.sql: str = statement.sql
+        self.params: Any = statement.params
+        self.places: list[Any] = list(slots)
+        if connection.vendor == "sqlite":
+            # Django looks for nameless parameters with a regular expression, which takes longer than SQLite itself.
+            names = [f"p{place}" for place in range(len(statement.params))]
+            self.sql = _with_places(self.sql, [f"%({name})s" for name in names])
+            self.params = dict(zip(names, statement.params, strict=True))
+            self.places = [names[place] for place in slots]
 
 
 class Bound:
@@ -71,22 +108,57 @@ class Bound:
     def run(self) -> int:
         connection = connections[self.statement.using]
         with connection.cursor() as cursor:
-            cursor.execute(self.statement.sql, self.params(connection))
-            self.rows = int(cursor.rowcount)
+            return self.run_on(connection, cursor)
+
+    def run_on(self, connection: Any, cursor: Any) -> int:
+        cursor.execute(self.statement.form_for(connection).sql, self.params(connection))
+        self.rows = int(cursor.rowcount)
         return self.rows
 
-    def params(self, connection: Any) -> list[Any]:
-        """Return the parameters of the statement's SQL, with values in the slots."""
-        filled = iter(self.filled(connection))
-        return [next(filled) if isinstance(param, Slot) else param for param in self.statement.params]
+    def params(self, connection: Any) -> Any:
+        """Return the parameters of the statement's SQL as `connection` takes it, with values in the slots."""
+        form = self.statement.form_for(connection)
+        params = form.params.copy()
+        for place, value in zip(form.places, self.filled(connection), strict=True):
+            params[place] = value
+        return params
 
     def filled(self, connection: Any) -> list[Any]:
         """Return what stands in the slots, one after the other, as `connection` takes it."""
-        return [
-            param.output_field.get_db_prep_save(self.values[param.name], connection)
-            for param in self.statement.params
-            if isinstance(param, Slot)
-        ]
+        values = self.values
+        return [save(values[name]) for name, save in self.statement.form_for(connection).savers]
+
+
+def quick_save(field: Any, connection: Any) -> Callable[[Any], Any]:
+    """Return `field.get_db_prep_save` for `connection`, with a short cut for values of the type the column holds.
+
+    The long way takes up to 10 microseconds for each of the 16 values that a mail brings.
+    """
+    while type(field) in (models.ForeignKey, models.OneToOneField):
+        field = field.target_field
+    save = partial(field.get_db_prep_save, connection=connection)
+    if type(field) is models.DateTimeField:
+        adapt = lru_cache(maxsize=2)(connection.ops.adapt_datetimefield_value)  # a claim names its moment twice
+        return lambda value: adapt(value) if type(value) is datetime and value.tzinfo is not None else save(value)
+    kept = _KEPT.get(type(field))
+    if (
+        kept is int
+        and type(connection.ops).adapt_integerfield_value is not BaseDatabaseOperations.adapt_integerfield_value
+    ):
+        kept = None
+    return save if kept is None else lambda value: value if type(value) is kept else save(value)
+
+
+#: What these fields hand to the database as it is.
+_KEPT: dict[type, type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.BooleanField: bool,
+    models.AutoField: int,
+    models.BigAutoField: int,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+}
 
 
 def together(first: Bound, second: Bound) -> None:
@@ -94,10 +166,26 @@ def together(first: Bound, second: Bound) -> None:
     connection = connections[first.statement.using]
     if connection.vendor == "postgresql":
         _as_one(connection, first, second)
+    elif connection.vendor == "sqlite" and not connection.in_atomic_block and connection.get_autocommit():
+        _in_one_go(connection, first, second)
     else:
         with transaction.atomic(using=first.statement.using, savepoint=False):
             first.run()
             second.run()
+
+
+def _in_one_go(connection: Any, first: Bound, second: Bound) -> None:
+    """Run both in a transaction of their own, without what `atomic` does about those of others: half as long again."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            first.run_on(connection, cursor)
+            second.run_on(connection, cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            with suppress(DatabaseError):  # SQLite may have rolled back by itself
+                cursor.execute("ROLLBACK")
+            raise
 
 
 # On PostgreSQL --------------------------------------------------------------------------------------------------------
@@ -153,13 +241,14 @@ def _name_of(connection: Any, cursor: Any, pair: _Pair) -> str:
 
 
 def _numbered(statement: Statement, number: int) -> str:
-    """Return the statement's SQL with its slots as $1, $2 and so on, counted on from `number`.
+    """Return the statement's SQL with its slots as $1, $2 and so on, counted on from `number`."""
+    numbers = count(number + 1)
+    places = [f"${next(numbers)}" if isinstance(param, Slot) else "%s" for param in statement.params]
+    return _with_places(statement.sql, places)
 
-    A doubled percent sign stays doubled: the driver will read it.
-    """
-    *pieces, last = statement.sql.replace("%%", "\0").split("%s")
-    sql = ""
-    for piece, param in zip(pieces, statement.params, strict=True):
-        number += isinstance(param, Slot)
-        sql += piece + (f"${number}" if isinstance(param, Slot) else "%s")
-    return (sql + last).replace("\0", "%%")
+
+def _with_places(sql: str, places: Iterable[str]) -> str:
+    """Return `sql` with `places` where "%s" stands. A doubled percent sign stays doubled: the driver will read it."""
+    *pieces, last = sql.replace("%%", "\0").split("%s")
+    woven = chain.from_iterable(zip(pieces, places, strict=True))
+    return ("".join(woven) + last).replace("\0", "%%")

@@ -3,20 +3,24 @@
 | column | written by |
 |---|---|
 | `Delivery.status` and `reason`, `reply`, `attempts`, `not_before`, `sent_at`, once it was `sending` | `deliveries` |
+| `Delivery.not_before` and `reason`, where it waits for a limit of its recipient | `deliveries` |
 | `Delivery.status` and `reason`, where a person resolves it or its mailing is merged | `resolving` |
 | `Tally.*` | `deliveries`, `resolving` |
 | `Recipient.vip`, `subscribed`, `Delivery.unsubscribed_at`, the host's own flag | `standing` |
 | `Suppression.*`, and `Recipient.subscribed` where one is lifted | `suppressions`; of one address also `standing` |
 | `Delivery.bounced_at`, `replied_at`, `auto_replied_at`, `complained_at`; reason and reply of a bounce | `returns` |
 | `Returns.*` | `figures`; `since` and `paused_at` with what they reset: `massmail.engine.guard` |
-| `EmailAccount.held_until`, `hold_reason`, `hold_trouble` | `accounts` |
+| `AccountDay.refused`, `undeliverable`, `complaints` | `figures` |
+| `EmailAccount.held_until`, `hold_reason`, `hold_trouble`, `judged_after` | `accounts` |
 """
 
-from massmail.outcomes.accounts import hold_account, release_account
+from massmail.outcomes.accounts import DayFigures, daily_figures, hold_account, recent_figures, release_account
 from massmail.outcomes.deliveries import (
     Progress,
     count_sent,
     doubt,
+    hold_back,
+    let_go,
     note_sent,
     postpone,
     progress,
@@ -49,14 +53,18 @@ from massmail.outcomes.suppressions import lift, lift_all, suppress, suppress_al
 
 __all__ = [
     "Bounce",
+    "DayFigures",
     "Progress",
     "Returned",
     "Verdict",
     "classify",
     "count_sent",
+    "daily_figures",
     "doubt",
     "find_recipient",
     "hold_account",
+    "hold_back",
+    "let_go",
     "lift",
     "lift_all",
     "lock_recipients",
@@ -69,6 +77,7 @@ __all__ = [
     "postpone",
     "progress",
     "prove_sent",
+    "recent_figures",
     "release_account",
     "requeue",
     "returned",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +11,16 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet, Sum
 
-from massmail.choices import AuditAction, DeliveryStatus, Ending, Exclusion, Failure, SuppressionReason
+from massmail.choices import (
+    OF_RECIPIENT,
+    AuditAction,
+    DeliveryStatus,
+    Ending,
+    Exclusion,
+    Failure,
+    HoldReason,
+    SuppressionReason,
+)
 from massmail.models import Delivery, Lane, Mailing, MassmailSettings, Tally
 from massmail.models.mailings import audit
 from massmail.models.statements import Bound, Statement, slot
@@ -71,7 +79,7 @@ def progress(mailings: Iterable[Mailing], *, now: dt.datetime) -> dict[int, Prog
 
 
 def settle(
-    delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date, batch: Counter[int] | None = None
+    delivery: Delivery, reply: Reply, *, now: dt.datetime, day: dt.date, batch: dict[int, int] | None = None
 ) -> Verdict:
     """Write what became of `delivery`, which is `sending`, after the server's `reply`; return what it means.
 
@@ -91,6 +99,9 @@ def settle(
                 ended = _end(delivery, DeliveryStatus.FAILED, verdict.reason, day, reply=reply.text)
                 if ended and verdict.suppress:
                     figures.add(delivery.mailing_id, bad=1)
+                if ended:
+                    kind = "undeliverable" if verdict.suppress else "refused"
+                    figures.add_to_day(delivery.account_id, day, **{kind: 1})
                 if verdict.suppress:
                     suppress(delivery.address, SuppressionReason.BOUNCED, source=f"{delivery.message_id}: {reply}")
             case Ending.UNKNOWN:
@@ -104,7 +115,9 @@ def settle(
     return verdict
 
 
-def _sent(delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date, batch: Counter[int] | None = None) -> None:
+def _sent(
+    delivery: Delivery, reply: Reply, now: dt.datetime, day: dt.date, batch: dict[int, int] | None = None
+) -> None:
     if sent(delivery, reply, now=now).run():
         if batch is None:
             _count(delivery, delivery.lane_id, day, sent=1)
@@ -123,10 +136,10 @@ def sent(
     )
 
 
-def note_sent(delivery: Delivery, *, now: dt.datetime, batch: Counter[int] | None = None) -> None:
+def note_sent(delivery: Delivery, *, now: dt.datetime, batch: dict[int, int] | None = None) -> None:
     """Count in `batch` that `delivery` was sent, and tell whoever listens, after the commit."""
     if batch is not None:
-        batch[delivery.mailing_id] += 1
+        batch[delivery.mailing_id] = batch.get(delivery.mailing_id, 0) + 1
     delivery.status, delivery.sent_at = DeliveryStatus.SENT, now
     if delivery_sent.has_listeners(Delivery):
         transaction.on_commit(lambda: delivery_sent.send_robust(Delivery, delivery=delivery))
@@ -182,7 +195,18 @@ def skip_by_hand(delivery: Delivery, *, by: Any, day: dt.date) -> bool:
 
 def postpone(delivery: Delivery, *, until: dt.datetime, why: str) -> None:
     """Let a queued delivery wait that can't be sent for a reason of our own, so that the others go on."""
-    _queued(delivery).update(not_before=until, reply=why)
+    _queued(delivery).update(not_before=until, reply=why, reason="")
+
+
+def hold_back(keys: Sequence[int], *, reason: HoldReason, until: dt.datetime) -> None:
+    """Let queued deliveries, given by primary key, wait for a limit of their recipients (one of `OF_RECIPIENT`)."""
+    Delivery.objects.filter(pk__in=keys, status=DeliveryStatus.QUEUED).update(not_before=until, reason=reason)
+
+
+def let_go() -> int:
+    """Let no delivery wait any longer for a limit of its recipient: the limits are others now. Returns how many."""
+    waiting = Delivery.objects.filter(status=DeliveryStatus.QUEUED, not_before__isnull=False, reason__in=OF_RECIPIENT)
+    return waiting.update(not_before=None, reason="")
 
 
 def _queued(delivery: Delivery) -> QuerySet[Delivery]:

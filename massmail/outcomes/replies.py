@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from massmail.choices import AccountTrouble, Ending, Failure, Phase
+from massmail.choices import AccountTrouble, Ending, Failure, Obstacle, Phase
 from massmail.transport import Reply
 
 #: Enhanced status codes that say: there is no such mailbox, and there will be none tomorrow (RFC 3463, 3.2 and 3.3;
@@ -76,6 +76,9 @@ _REFUSED = Verdict(ending=Ending.REFUSED, reason=Failure.REFUSED)
 _MAILBOX_FULL = Verdict(ending=Ending.RETRY, reason=Failure.MAILBOX_FULL)
 _RETRY = Verdict(ending=Ending.RETRY, reason=Failure.GAVE_UP)
 
+#: What ends a login before a password is said: another one would not help. Many servers take them with TLS only.
+_NO_SAFE_LOGIN = {Obstacle.CLEAR_TEXT, Obstacle.NO_LOGIN}
+
 
 def classify(reply: Reply) -> Verdict:
     """Return what `reply` means. A reply without a code means that none came: the connection failed in that phase."""
@@ -94,10 +97,10 @@ def trouble(reply: Reply, *, by_token: bool) -> AccountTrouble:
     """Return what kind of trouble puts an account on hold for `reply`; `by_token`: it logs in by OAuth2."""
     if classify(reply).ending is Ending.LIMIT:
         return AccountTrouble.LIMIT
+    if reply.phase is Phase.STARTTLS or reply.obstacle in _NO_SAFE_LOGIN:
+        return AccountTrouble.ENCRYPTION
     if reply.phase is Phase.AUTH or (reply.code == 530 and reply.phase is not Phase.RCPT):
         return AccountTrouble.CONNECTION if by_token else AccountTrouble.LOGIN
-    if reply.phase is Phase.STARTTLS:
-        return AccountTrouble.ENCRYPTION
     if reply.phase in {Phase.CONNECT, Phase.BANNER, Phase.EHLO}:
         return AccountTrouble.SERVER
     return AccountTrouble.SENDER

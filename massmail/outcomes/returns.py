@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from massmail.choices import BounceReason, DeliveryStatus, Failure, SuppressionReason
 from massmail.models import Delivery, Mailing, MassmailSettings, Returns
-from massmail.outcomes.figures import add
+from massmail.outcomes.figures import add, add_to_day
 from massmail.outcomes.resolving import treat_as_sent
 from massmail.outcomes.suppressions import suppress
 
@@ -151,6 +151,7 @@ def _note(
     if noted:
         new = _is_new(delivery)
         add(delivery.mailing_id, **{what: 1}, bad=int(bad and new), complaints=int(complaint and new))
+        _count_on_its_day(delivery, undeliverable=int(bad), complaints=int(complaint))
         setattr(delivery, column, at)
     return bool(noted)
 
@@ -159,3 +160,10 @@ def _is_new(delivery: Delivery) -> bool:
     """Tell whether `delivery` left after the guard's last pause: what came before it is known to the owner."""
     since = Returns.objects.filter(mailing=delivery.mailing_id).values_list("since", flat=True).first()
     return since is None or (delivery.sending_at is not None and delivery.sending_at >= since)
+
+
+def _count_on_its_day(delivery: Delivery, **changes: int) -> None:
+    """Count what came back on the day on which the mail was sent: that makes a share of that day's mail."""
+    if any(changes.values()) and delivery.sending_at is not None:
+        day = delivery.sending_at.astimezone(MassmailSettings.load().zone).date()
+        add_to_day(delivery.account_id, day, **changes)

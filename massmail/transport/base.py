@@ -66,9 +66,13 @@ class Reply:
         found = _ENHANCED_STATUS.findall(self.text)
         return next((status for status in found if status[0] == str(self.code)[0]), "")
 
+    @property
+    def words(self) -> str:
+        """What the server said, for people: code and text."""
+        return self.text if self.code is None else f"{self.code} {self.text}"
+
     def __str__(self) -> str:
-        words = self.text if self.code is None else f"{self.code} {self.text}"
-        return f"{self.phase.value}: {words}"
+        return f"{self.phase.value}: {self.words}"
 
 
 class TransportError(Exception):

@@ -21,7 +21,7 @@ from imapclient import exceptions
 from massmail.choices import Obstacle, Phase, Security
 from massmail.transport.base import Endpoint, Facts
 from massmail.transport.imap_session import ALLOWANCE, ContextFactory, NoSTARTTLS, TooMuch, WaryClient
-from massmail.transport.reach import PrivateAddress
+from massmail.transport.reach import PrivateAddress, UnknownName
 from massmail.transport.session import readable
 
 #: Octets a list of UIDs may have: of more than a million mails.
@@ -208,8 +208,12 @@ class IMAPConnection:
 
     def holds(self, message_id: str) -> bool:
         """Tell whether the open folder has the mail with this Message-ID, or with it in our own header."""
+        return bool(self.find(message_id))
+
+    def find(self, message_id: str) -> list[int]:
+        """Return the UIDs of the mails in the open folder with this Message-ID, or with it in our own header."""
         bare = message_id.strip("<>")
-        return bool(self._search(["OR", "HEADER", "Message-ID", message_id, "HEADER", "X-Massmail-ID", bare]))
+        return self._search(["OR", "HEADER", "Message-ID", message_id, "HEADER", "X-Massmail-ID", bare])
 
     def _search(self, criteria: list[object]) -> list[int]:
         with self._step(LISTING):
@@ -307,6 +311,7 @@ def _phase(error: Exception) -> Phase:
 def _obstacle(error: Exception) -> Obstacle | None:
     found = {
         PrivateAddress: Obstacle.PRIVATE,
+        UnknownName: Obstacle.NO_HOST,
         NoSTARTTLS: Obstacle.NO_STARTTLS,
         ssl.SSLCertVerificationError: Obstacle.CERTIFICATE,
         ssl.SSLError: Obstacle.NO_TLS,

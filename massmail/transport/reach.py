@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -23,6 +24,10 @@ _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:
 
 class PrivateAddress(Exception):
     """The server's name leads to an address that is not on the public internet."""
+
+
+class UnknownName(OSError):
+    """The server's name leads to no address at all, or nobody could be asked for one."""
 
 
 def is_public(address: Address) -> bool:
@@ -61,14 +66,25 @@ def _networks(names: Iterable[str]) -> Iterator[ipaddress.IPv4Network | ipaddres
             continue
 
 
+def _addresses(host: str, port: int) -> list[Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            words = _("The name “%(host)s” could not be looked up: the name service gives no answer.")
+        else:
+            words = _("The name “%(host)s” could not be resolved: no address is known for it.")
+        raise UnknownName(words % {"host": host}) from error
+
+
 def connect(host: str, port: int, *, timeout: float, trusted: bool = False) -> socket.socket:
     """Return a socket connected to `host`; `timeout` in seconds for each of its addresses.
 
     `trusted` says that an administrator entered this server, so that its address may be private. Raises OSError like
-    `socket.create_connection`, ValueError for what is no name of a host, and `PrivateAddress`.
+    `socket.create_connection`, of these `UnknownName`; ValueError for what is no name of a host, and `PrivateAddress`.
     """
-    failure: Exception = OSError(_("The name of the server has no address."))
-    for family, kind, protocol, _name, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    failure: Exception = UnknownName(_("The name of the server has no address."))
+    for family, kind, protocol, _name, where in _addresses(host, port):
         address = ipaddress.ip_address(str(where[0]).partition("%")[0])
         if not (trusted or is_public(address) or allowed_by_deployer(host, port, address)):
             failure = PrivateAddress(

@@ -58,9 +58,8 @@ class Session(smtplib.SMTP):
         self.sock = context.wrap_socket(self.sock, server_hostname=host)
         self.file = None
 
-    def send_text(self, text: bytes) -> None:
-        """Send a message's text without its final dot. The time-out holds for each block (RFC 5321, 4.5.3.2.5)."""
-        rest = memoryview(text)
+    def send_text(self, rest: memoryview) -> None:
+        """Send what stands before the last block of a text. The time-out holds for each block (RFC 5321, 4.5.3.2.5)."""
         while rest:
             self.sock.sendall(rest[:CHUNK])
             rest = rest[CHUNK:]
@@ -80,4 +79,6 @@ class Session(smtplib.SMTP):
 def readable(words: bytes) -> str:
     """Return the server's words as text that any database stores and any page shows: no control characters, capped."""
     text = words.decode("utf-8", "replace").strip()[:2000]
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)

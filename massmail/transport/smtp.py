@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import NoReturn
 
 from django.utils.translation import gettext as _
@@ -22,7 +23,7 @@ from django.views.decorators.debug import sensitive_variables
 from massmail.choices import Obstacle, Phase, Security
 from massmail.transport import login, reach, wire
 from massmail.transport.base import Endpoint, Facts, Reply, TransportError
-from massmail.transport.session import Garbage, Session, readable
+from massmail.transport.session import CHUNK, Garbage, Session, readable
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ DOT_TIMEOUT = 600.0
 #: Seconds for the answer to QUIT, which nobody needs.
 QUIT_TIMEOUT = 5.0
 
+#: What the socket and smtplib raise when the conversation breaks.
+_BROKEN = (OSError, smtplib.SMTPException)
 # TLS alerts and certificates are somebody's configuration; a line cut in the middle of the handshake is the network.
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
@@ -139,7 +142,7 @@ class SMTPConnection:
         try:
             with self._step(Phase.CONNECT):
                 sock = reach.connect(where.host, where.port, timeout=where.timeout, trusted=where.trusted)
-                # The dot is a write of its own; it would wait for the acknowledgement of the text, often 40 ms.
+                # A large text is several writes; the last would wait for the others' acknowledgement, often 40 ms.
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except ValueError:  # a label over 63 letters, a NUL
             words = _("“%(host)s” is not the name of a server.") % {"host": where.host}
@@ -210,11 +213,10 @@ class SMTPConnection:
 
     def _unfit(self, sender: str, to: str, text: bytes) -> Reply | None:
         """Return the refusal that an honest server would give to what it says it can't take."""
-        if not self._talk.has_extn("smtputf8"):
-            words = f"5.6.7 {_('The server takes no addresses with letters outside of ASCII.')}"  # RFC 6531, 3.5
-            for phase, address in ((Phase.MAIL, sender), (Phase.RCPT, to)):
-                if not address.isascii():
-                    return Reply(phase=phase, code=553, text=words, local=True)
+        for phase, address in ((Phase.MAIL, sender), (Phase.RCPT, to)):
+            if not address.isascii() and not self._talk.has_extn("smtputf8"):  # RFC 6531, 3.5
+                words = f"5.6.7 {_('The server takes no addresses with letters outside of ASCII.')}"
+                return Reply(phase=phase, code=553, text=words, local=True)
         if not text.isascii() and not self._talk.has_extn("8bitmime"):
             words = f"5.6.3 {_('The server takes no messages with 8-bit text.')}"  # RFC 6152, 3
             return Reply(phase=Phase.DATA, code=554, text=words, local=True)
@@ -239,7 +241,7 @@ class SMTPConnection:
         at_once = self._talk.has_extn("pipelining")
         if at_once:  # RFC 2920, 3.1: DATA is the last of a group
             with self._step(Phase.MAIL):
-                self._talk.say("\r\n".join(command for _phase, command, _expected in envelope))
+                self._talk.say("\r\n".join([command for _phase, command, _expected in envelope]))
         for number, (phase, command, expected) in enumerate(envelope, 1):
             reply = self._hear(phase, expected) if at_once else self._ask(phase, command, expected)
             if reply.refused:
@@ -266,17 +268,22 @@ class SMTPConnection:
         return "".join(f" {parameter}" for parameter in parameters)
 
     def _send(self, text: bytes) -> None:
-        """Send the text and the final dot, unless the server hangs up before it.
+        """Send the text, and the final dot together with its last block, unless the server hangs up before that.
 
-        An error of the socket, even in sending the dot, proves that the dot was not handed over: `sendall` raises only
-        while bytes of it are left, and neither an incomplete line nor an incomplete TLS record ends a message.
+        An error of the socket, even in sending the last block, proves that the dot was not handed over: `sendall`
+        raises only while bytes are left, and neither an incomplete line nor an incomplete TLS record ends a message.
         """
-        with self._step(Phase.DATA):
-            self._talk.send_text(wire.dot_stuffed(text))
+        stuffed = wire.dot_stuffed(text)
+        last_block = max(0, len(stuffed) - 1) // CHUNK * CHUNK
+        ended = memoryview(stuffed + b".\r\n")
+        try:
+            self._talk.send_text(ended[:last_block])
             unasked = self._talk.overhear()
             if unasked is not None:
                 self._interrupted(unasked)
-            self._talk.sock.sendall(b".\r\n")
+            self._talk.sock.sendall(ended[last_block:])
+        except _BROKEN as error:
+            raise self._broken(Phase.DATA, error) from error
 
     def _interrupted(self, words: bytes) -> NoReturn:
         if words.startswith(b"421"):
@@ -313,23 +320,31 @@ class SMTPConnection:
         """Turn whatever breaks inside into a `TransportError` of this phase, and end the connection."""
         try:
             yield
-        except (OSError, smtplib.SMTPException) as error:
-            self._hang_up()
-            raise TransportError(Reply(phase=phase, code=None, text=_cause(error))) from error
+        except _BROKEN as error:
+            raise self._broken(phase, error) from error
+
+    def _broken(self, phase: Phase, error: Exception) -> TransportError:
+        """End the connection and return what to raise."""
+        self._hang_up()
+        obstacle = Obstacle.NO_HOST if isinstance(error, reach.UnknownName) else None
+        return TransportError(Reply(phase=phase, code=None, text=_cause(error), obstacle=obstacle))
 
     def _ask(self, phase: Phase, command: str, expected: str = "2") -> Reply:
         with self._step(phase):
             self._talk.say(command)
         return self._hear(phase, expected)
 
+    # What each mail comes by catches by itself: a context manager takes as long as hearing a reply.
     def _hear(self, phase: Phase, expected: str = "2") -> Reply:
-        with self._step(phase):
+        try:
             code, words = self._talk.getreply()
+        except _BROKEN as error:
+            raise self._broken(phase, error) from error
         return self._judge(phase, code, words, expected)
 
     def _judge(self, phase: Phase, code: int, words: bytes, expected: str = "2") -> Reply:
         """Return the reply if its first digit is an expected one, 4 or 5. Raises `TransportError`, for 421 always."""
-        reply = Reply(phase=phase, code=code, text=readable(words))
+        reply = _reply(phase, code, words)
         if code == 421:  # RFC 5321, 3.8: the server is closing the connection, whatever it was asked
             self._fail(reply)
         if str(code)[0] not in f"{expected}45":
@@ -356,7 +371,13 @@ class SMTPConnection:
                 session.close()
 
 
-def _cause(error: OSError | smtplib.SMTPException) -> str:
+@lru_cache(maxsize=64)
+def _reply(phase: Phase, code: int, words: bytes) -> Reply:
+    """A server says the same to each mail, but for the last words."""
+    return Reply(phase=phase, code=code, text=readable(words))
+
+
+def _cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return _("The server did not answer in time.")
     if isinstance(error, Garbage):

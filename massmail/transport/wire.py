@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 import ssl
+from functools import lru_cache
 
 import idna
 
@@ -15,12 +16,28 @@ _BREAKS_COMMAND = re.compile(r"[\s<>]")
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+\Z", re.IGNORECASE)
 
 
+class Ready(bytes):
+    """A text that goes over the wire as it is: all lines end in CRLF, none begins with a dot.
+
+    Whoever makes one answers for that. To look for it takes longer than to send it.
+    """
+
+    __slots__ = ()
+
+
+def is_ready(text: bytes) -> bool:
+    """Tell whether `text` goes over the wire as it is."""
+    return dot_stuffed(canonical(text)) == text
+
+
 def canonical(message: bytes) -> bytes:
     """Return `message` with CRLF at the end of every line, the last one included.
 
     A bare CR or LF may not be sent (RFC 5321, 2.3.8): what one server takes for a line another does not, and a dot
     between the two readings smuggles a second message in.
     """
+    if type(message) is Ready:
+        return message
     # Three plain replacements take a tenth of the time of one with a regular expression.
     text = message.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return text if not text or text.endswith(b"\r\n") else text + b"\r\n"
@@ -28,10 +45,13 @@ def canonical(message: bytes) -> bytes:
 
 def dot_stuffed(text: bytes) -> bytes:
     """Return canonical `text` with another dot before every line that starts with one (RFC 5321, 4.5.2)."""
+    if type(text) is Ready:
+        return text
     stuffed = text.replace(b"\r\n.", b"\r\n..")
     return b"." + stuffed if stuffed.startswith(b".") else stuffed
 
 
+@lru_cache(maxsize=64)
 def envelope_address(address: str) -> str:
     """Return `address` as it stands between the brackets of MAIL and RCPT, its domain in ASCII (IDNA 2008).
 

@@ -13,7 +13,7 @@ from massmail.models import Delivery, EmailAccount, LeftOut, Mailing, MassmailSe
 from massmail.outcomes import hold_account
 from massmail.transport import memory
 from tests import world
-from tests.acceptance.looking import each_window, faults, faults_of, let_in, shown, window_of
+from tests.acceptance.looking import faults, faults_of, let_in, shown, window_of
 from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -50,13 +50,13 @@ def test_from_the_list_to_the_last_mail(enter, live_server, alice, bob, outbox):
     page.check("#action-toggle")
     page.select_option("select[name=action]", label="Create mailing")
     page.click("button[name=index]")
-    page.get_by_text("with 5 recipients").wait_for()
+    page.get_by_text("to 5 addresses").wait_for()
     assert page.get_by_role("link", name="Not assigned to the mailing's owner: 1").count() == 2
     assert page.get_by_role("button", name="Start").count() == 0
 
     page.select_option("#id_message", label="News for {{ first_name }}")
     assert page.get_by_text("There are unsaved changes below").is_visible()
-    page.click("[name=_continue]")
+    page.click("[name=_save]")
     page.get_by_text("News for First0").wait_for()
     frame = page.frame_locator("iframe.massmail-html")
     frame.get_by_text("Dear First0 of Acme Metall GmbH,").wait_for()
@@ -185,17 +185,15 @@ def test_from_a_number_to_its_file(enter, live_server, alice):
     page.frame_locator("iframe.massmail-html").get_by_text("Dear First1").wait_for()
 
 
-@each_window
-def test_pages_can_be_read_by_everybody(window, browser, live_server, addresses, boss):
-    with window_of(browser, boss, live_server.url, window) as page:
+def test_pages_can_be_read_by_everybody(browser, live_server, addresses, boss):
+    with window_of(browser, boss, live_server.url) as page:
         found = faults_of(page, addresses)
     assert not found, shown(found)
 
 
-@each_window
-def test_empty_lists_and_refused_forms(window, browser, live_server, eve):
+def test_empty_lists_and_refused_forms(browser, live_server, eve):
     lists = [live_server.url + url(model, "changelist") for model in (Message, Signature, EmailAccount, Delivery)]
-    with window_of(browser, eve, live_server.url, window) as page:
+    with window_of(browser, eve, live_server.url) as page:
         found = faults_of(page, [f"{live_server.url}/admin/massmail/", *lists])
         page.goto(live_server.url + url(Mailing, "changelist"))
         page.get_by_role("heading", name="No mailing yet").wait_for()

@@ -43,9 +43,9 @@ def walk_to(page: Any, what: str, key: str = "Tab") -> None:
 def choose_message_and_start(page: Any, expect: Any) -> None:
     walk_to(page, "#id_message")
     page.keyboard.type("Spring")
-    walk_to(page, "[name=_continue]")
+    walk_to(page, "[name=_save]")
     page.keyboard.press("Enter")
-    expect(page.locator(".messagelist")).to_contain_text("was changed successfully")
+    expect(page.locator(".messagelist")).to_contain_text("Check the preview, then start.")
     walk_to(page, "button[formaction*='/start/'], form[action*='/start/'] button")
     page.keyboard.press("Enter")
     expect(page.locator(".messagelist")).to_contain_text("is started")

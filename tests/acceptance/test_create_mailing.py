@@ -9,7 +9,7 @@ import pytest
 from example_project.crm.models import Contact, Country, Tag
 from massmail.models import Mailing
 from tests import world
-from tests.acceptance.looking import each_window, faults, faults_of, let_in, shown, window_of
+from tests.acceptance.looking import faults, faults_of, let_in, shown, window_of
 from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -83,11 +83,10 @@ def test_without_a_script(browser, expect, live_server, alice, market):
     context.close()
 
 
-@each_window
-def test_pages_can_be_read_by_everybody(window, browser, live_server, alice, boss, market):
+def test_pages_can_be_read_by_everybody(browser, live_server, alice, boss, market):
     found = []
     for person, query in ((alice, ""), (boss, "?type=crm.company")):
-        with window_of(browser, person, live_server.url, window) as page:
+        with window_of(browser, person, live_server.url) as page:
             found += faults_of(page, [live_server.url + url(Mailing, "create") + query])
             page.locator("[data-massmail-count] dl, .massmail-count-error:visible").first.wait_for()
             found += faults(page)

@@ -13,7 +13,7 @@ from massmail.engine.window import local_day
 from massmail.models import Delivery, EmailAccount, Lane, MassmailSettings, Recipient, Suppression, Tally
 from massmail.outcomes import hold_account, suppress, unsubscribe_by_hand
 from tests import world
-from tests.acceptance.looking import each_window, faults_of, let_in, shown, window_of
+from tests.acceptance.looking import faults_of, let_in, shown, window_of
 from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -54,9 +54,8 @@ def pages_of(desk: dict[str, Any]) -> list[str]:
     return [*pages, url(desk["office"], "copy")]
 
 
-@each_window
-def test_pages_can_be_read_by_everybody(window, browser, live_server, desk, boss):
-    with window_of(browser, boss, live_server.url, window) as page:
+def test_pages_can_be_read_by_everybody(browser, live_server, desk, boss):
+    with window_of(browser, boss, live_server.url) as page:
         found = faults_of(page, [live_server.url + address for address in pages_of(desk)])
     assert not found, shown(found)
 

@@ -214,8 +214,8 @@ def test_structure__a_parser_of_another_make_reads_all_parts(stack: Stack) -> No
 
 
 @contextmanager
-def signer(home: Path, port: int) -> Iterator[bytes]:
-    """Run OpenDKIM, told to sign both unsubscribe headers as well; give the record of its key."""
+def signer(home: Path, port: int, headers: str = "*,+list-unsubscribe,+list-unsubscribe-post") -> Iterator[bytes]:
+    """Run OpenDKIM, told to sign both unsubscribe headers as well, or just `headers`; give the record of its key."""
     program = shutil.which("opendkim", path="/usr/sbin:/usr/bin")
     if program is None:
         raise Unavailable("opendkim is not installed (Debian: apt-get install opendkim)")
@@ -228,7 +228,7 @@ def signer(home: Path, port: int) -> Iterator[bytes]:
     config.write_text(
         f"Domain example.test\nSelector s1\nKeyFile {key}\nSocket inet:{port}@127.0.0.1\nMode s\n"
         "InternalHosts 127.0.0.1\nRequireSafeKeys no\nBackground no\nUserID nobody\nPidFile none\n"
-        "SignHeaders *,+list-unsubscribe,+list-unsubscribe-post\nOversignHeaders From\n"
+        f"SignHeaders {headers}\nOversignHeaders From\n"
     )
     home.chmod(0o755)
     key.chmod(0o644)
@@ -247,7 +247,7 @@ def test_signature__covers_both_unsubscribe_headers() -> None:
     with (
         available(private_directory()) as home,
         available(signer(home, port)) as record,
-        available(mail_stack(milter=port)) as stack,
+        available(mail_stack(milters=[port])) as stack,
     ):
         with closing(connection(stack)) as server:
             server.open()

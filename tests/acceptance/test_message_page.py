@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from massmail.models import Image, Message, Signature
 from tests import world
-from tests.acceptance.looking import each_window, faults, faults_of, shown, window_of
+from tests.acceptance.looking import faults, faults_of, shown, window_of
 from tests.adminpages import client_of, url
 from tests.smtpd import SMTPServer
 
@@ -121,12 +121,17 @@ def test_written_broken_mended_previewed_and_tried(enter, expect, live_server, a
     # Save, and send it to oneself.
     page.click("[name=_continue]")
     page.get_by_text("was added successfully").wait_for()
+    expect(page.locator("[data-massmail-subject]")).to_have_text("News for First2")  # as chosen before
+    expect(page.locator("#massmail-view-text")).to_be_checked()
     page.fill("[data-massmail-search]", "Last1")
     expect(page.locator("[data-massmail-subject]")).to_have_text("News for First1")
+    someone = page.input_value("[data-massmail-person]")
     page.get_by_text("Send a test").click()
     page.select_option("[name=address]", "a@own.example")
     page.get_by_role("button", name="Send test mail").click()
-    page.get_by_text("The server said: dot: 250").wait_for()
+    page.get_by_text("The server took the mail through").wait_for()
+    page.get_by_text("The server's words: 250").wait_for()
+    expect(page.locator("[data-massmail-person]")).to_have_value(someone)  # the choice outlives the mail, and saving
     (record,) = mail_server.messages
     mail = message_from_bytes(record.data, policy=policy.default)
     assert (record.recipients, mail["Subject"], mail["X-Massmail-Test"]) == (
@@ -197,9 +202,8 @@ def addresses(live_server: Any, alice: Any) -> list[str]:
     return [live_server.url + page for page in pages]
 
 
-@each_window
-def test_pages_can_be_read_by_everybody(window, browser, live_server, addresses, alice):
-    with window_of(browser, alice, live_server.url, window) as page:
+def test_pages_can_be_read_by_everybody(browser, live_server, addresses, alice):
+    with window_of(browser, alice, live_server.url) as page:
         found = faults_of(page, addresses)
         page.goto(addresses[0])
         page.locator("label[for=massmail-view-text]").click()

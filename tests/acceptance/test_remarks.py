@@ -10,13 +10,8 @@ from django.conf import settings as django_settings
 from massmail.engine.standalone import run
 from massmail.models import Delivery, Message
 from tests import world
-from tests.acceptance.looking import NOT_OURS
+from tests.acceptance.looking import faults_of, shown, window_of
 from tests.adminpages import client_of, url
-
-try:
-    from axe_playwright_python.sync_playwright import Axe
-except ImportError:  # comes with the extra "browser"; the fixture `page` says so
-    Axe = None
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -76,20 +71,7 @@ def addresses(live_server: Any, alice: Any) -> list[str]:
     return [live_server.url + page for page in pages]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_accessibility(width, scheme, browser, live_server, addresses, alice):
-    context = browser.new_context(
-        bypass_csp=True,  # axe writes styles into the page
-        color_scheme=scheme,
-        viewport={"width": width, "height": 900},
-    )
-    enter(context, alice, live_server)
-    page, found = context.new_page(), []
-    for address in addresses:
-        page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address
-        axe = Axe().run(page, context={"exclude": NOT_OURS})
-        if axe.violations_count:
-            found.append(f"{address}: {axe.generate_report()}")
-    context.close()
-    assert not found, "\n".join(found)
+def test_accessibility(browser, live_server, addresses, alice):
+    with window_of(browser, alice, live_server.url) as page:
+        found = faults_of(page, addresses)
+    assert not found, shown(found)

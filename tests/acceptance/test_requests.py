@@ -14,7 +14,7 @@ from massmail.inbound import run as inbound
 from massmail.models import Correspondence
 from massmail.transport import memory
 from tests import imapd, world
-from tests.acceptance.looking import each_window, faults_of, let_in, shown, window_of
+from tests.acceptance.looking import faults_of, let_in, shown, window_of
 from tests.adminpages import client_of, url
 from tests.integration.test_inbound import sent
 from tests.integration.test_requests import account_of, answer_to, mail
@@ -142,8 +142,7 @@ def pages(desk: dict[str, Any]) -> list[str]:
     ]
 
 
-@each_window
-def test_pages_can_be_read_by_everybody(window, browser, live_server, desk, boss):
-    with window_of(browser, boss, live_server.url, window) as page:
+def test_pages_can_be_read_by_everybody(browser, live_server, desk, boss):
+    with window_of(browser, boss, live_server.url) as page:
         found = faults_of(page, [live_server.url + address for address in pages(desk)])
     assert not found, shown(found)

@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
+from massmail.transport import Reply
+from massmail.transport.smtp import SMTPConnection
 from tests import world
 from tests.smtpd import SMTPServer
+
+#: More than the buffers of both sockets take: it is certain who is heard first, the server that hangs up or the dot.
+LONG = b"More of the same, and more, and still more of it, on and on and on and on.\r\n" * 200_000
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +35,21 @@ def serve() -> Iterator[Callable[..., SMTPServer]]:
 @pytest.fixture
 def server(serve: Callable[..., SMTPServer]) -> SMTPServer:
     return serve()
+
+
+@pytest.fixture
+def at_length(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]], None]:
+    """Have the texts be long of those mails whose recipient is `wanted`."""
+
+    def at_length(wanted: Callable[[str], bool]) -> None:
+        deliver = SMTPConnection.deliver
+
+        def deliver_at_length(self: SMTPConnection, *, sender: str, to: str, data: bytes) -> Reply:
+            return deliver(self, sender=sender, to=to, data=data + LONG if wanted(to) else data)
+
+        monkeypatch.setattr(SMTPConnection, "deliver", deliver_at_length)
+
+    return at_length
 
 
 @pytest.fixture

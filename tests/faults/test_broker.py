@@ -15,8 +15,9 @@ from django.utils import timezone
 from massmail import tasks
 from massmail.choices import HoldReason
 from massmail.engine import holds, lanes
-from massmail.engine.run import tick
+from massmail.engine.run import run_lane, tick
 from massmail.models import AccountDay, Delivery, Heartbeat, Lane
+from massmail.transport.smtp import SMTPConnection
 from tests import oracle, processes, servers, world
 from tests.conftest import unavailable
 from tests.servers import eventually
@@ -83,6 +84,22 @@ def test_redis__flushed_then_gone_then_empty(alice, env, redis_port, journal, tm
         assert eventually(nothing_waits, patience=120), log.read_text()
     assert oracle.check(read_journal(journal)) == {"sent": 28}
     assert oracle.imbalances() == []
+
+
+def test_redis__what_was_lost_is_rung_again(alice, server, monkeypatch):
+    """Whatever was in Redis is gone, and the database knows who has not been heard."""
+    box = world.account(alice, smtp_port=server.port)
+    world.contacts(alice, 3)
+    world.started(alice)
+    lost, heard = [], []
+    monkeypatch.setattr(tasks.run_lane, "apply_async", lambda args, **options: lost.append(args))
+    tasks.tick()
+    tasks.tick()
+    monkeypatch.setattr(tasks.run_lane, "apply_async", lambda args, **options: heard.append(args))
+    tasks.tick()
+    assert (lost, heard) == ([(box.pk, 0)] * 2, [(box.pk, 0)])
+    tasks.run_lane(*heard[0])
+    assert oracle.check(server.messages) == {"sent": 3}
 
 
 @pytest.mark.parametrize("paced", [True, False], ids=["paced", "relay"])
@@ -169,7 +186,7 @@ def test_beat__none_is_said_by_engine_and_admin(alice, client, server):
     Heartbeat.objects.update(at=timezone.now() - dt.timedelta(minutes=20))
     assert holds.explain(mailing, now=timezone.now()).reason == HoldReason.NO_HEARTBEAT
     for page in pages:
-        assert "the last tick was at" in client.get(page).content.decode()
+        assert "the last tick was" in client.get(page).content.decode()
     assert server.messages == []
 
 
@@ -177,3 +194,54 @@ def test_lease__two_that_ask_at_once_get_one(alice):
     box = world.account(alice)
     held = [lanes.acquire(box, now=world.MONDAY) for _ in range(8)]
     assert len([lease for lease in held if lease]) == 1
+
+
+@pytest.fixture
+def interrupt(monkeypatch, server):
+    """Do something once, while the server has two mails, the third is claimed and the fourth is read ahead."""
+
+    def interrupt(what):
+        deliver, done = SMTPConnection.deliver, []
+
+        def deliver_and_more(self, **letter):
+            if len(server.messages) == 2 and not done:
+                done.append(what)
+                what()
+            return deliver(self, **letter)
+
+        monkeypatch.setattr(SMTPConnection, "deliver", deliver_and_more)
+
+    return interrupt
+
+
+def test_lease__lost_while_speaking_ends_the_turn(alice, server, interrupt):
+    """A worker that hung for longer than its lease wakes up, and another one has the lane."""
+    box = world.account(alice, smtp_port=server.port)
+    world.contacts(alice, 10)
+    world.started(alice)
+    tick(clock=world.clock())
+
+    def lose():
+        Lane.objects.update(lease_until=world.berlin("2020-01-01 00:00"))
+        assert lanes.acquire(box, now=world.MONDAY)
+
+    interrupt(lose)
+    run_lane(box.pk, clock=world.clock())
+    assert oracle.check(server.messages) == {"sent": 3, "queued": 7}
+    Lane.objects.update(lease_until=world.berlin("2020-01-01 00:00"))
+    run_lane(box.pk, clock=world.clock("2026-11-23 10:30"))
+    assert oracle.check(server.messages) == {"sent": 10}
+    assert oracle.imbalances() == []
+
+
+def test_one_lane__another_of_the_same_account_was_quicker(alice, server, interrupt):
+    """The second lane helps with what the first has read ahead already: nobody is claimed twice."""
+    box = world.account(alice, smtp_port=server.port, lanes=2)
+    world.contacts(alice, 12)
+    world.started(alice)
+    tick(clock=world.clock())
+    interrupt(lambda: run_lane(box.pk, 1, clock=world.clock()))
+    run_lane(box.pk, clock=world.clock())
+    assert oracle.check(server.messages) == {"sent": 12}
+    assert {record.connection for record in server.messages} == {1, 2}
+    assert oracle.imbalances() == []

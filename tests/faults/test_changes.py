@@ -19,7 +19,7 @@ from massmail.engine import lifecycle
 from massmail.engine.run import run_lane, tick
 from massmail.engine.window import local_day
 from massmail.models import AccountDay, Delivery, EmailAccount, Message, Recipient, Suppression
-from massmail.outcomes import unsubscribe
+from massmail.outcomes import hold_account, release_account, unsubscribe
 from massmail.transport.smtp import SMTPConnection
 from tests import oracle, world
 
@@ -74,10 +74,17 @@ def opt_out_at_the_host(alice, bob):
     Contact.objects.filter(pk=last(alice).pk).update(massmail=False)
 
 
-def opt_out_by_link(alice, bob):
+def recipients(contact):
     content_type = ContentType.objects.get_for_model(Contact)
-    recipient = Recipient.objects.get(content_type=content_type, object_id=str(last(alice).pk))
-    unsubscribe(recipient, last(alice).email, source="link")
+    return Recipient.objects.filter(content_type=content_type, object_id=str(contact.pk))
+
+
+def opt_out_where_the_host_has_no_field(alice, bob):
+    recipients(last(alice)).update(subscribed=False)
+
+
+def opt_out_by_link(alice, bob):
+    unsubscribe(recipients(last(alice)).get(), last(alice).email, source="link")
 
 
 @pytest.mark.parametrize(
@@ -89,6 +96,7 @@ def opt_out_by_link(alice, bob):
         (change_address, Exclusion.ADDRESS_CHANGED),
         (suppress, Exclusion.SUPPRESSED),
         (opt_out_at_the_host, Exclusion.UNSUBSCRIBED),
+        (opt_out_where_the_host_has_no_field, Exclusion.UNSUBSCRIBED),
         (opt_out_by_link, Exclusion.UNSUBSCRIBED),
     ],
 )
@@ -127,6 +135,23 @@ def test_account__gone_in_mid_run_leaves_the_rest_to_the_others(alice, bob, serv
     assert Counter(record.sender for record in server.messages) == {first.from_email: 3, second.from_email: 17}
     mailing.refresh_from_db()
     assert mailing.status == MailingStatus.DONE
+
+
+def test_account__put_on_hold_in_mid_run_waits(alice, server, meddle):
+    """By another lane, or by what came back: what is queued waits for it and leaves when it is released."""
+    box = world.account(alice, smtp_port=server.port)
+    world.contacts(alice, 6)
+    world.started(alice)
+    tick(clock=world.clock())
+    meddle(lambda: hold_account(EmailAccount.objects.get(pk=box.pk), "Enough"))
+    run_lane(box.pk, clock=world.clock())
+    assert oracle.check(server.messages) == {"sent": 3, "queued": 3}
+    assert tick(clock=world.clock("2026-11-23 10:01")) == []
+    release_account(EmailAccount.objects.get(pk=box.pk), by=alice)
+    tick(clock=world.clock("2026-11-23 10:02"))
+    run_lane(box.pk, clock=world.clock("2026-11-23 10:02"))
+    assert oracle.check(server.messages) == {"sent": 6}
+    assert oracle.imbalances() == []
 
 
 def test_mailing__paused_and_resumed_a_hundred_times_in_mid_run(alice, server, monkeypatch):
@@ -208,6 +233,20 @@ def test_clock__jumps_for_days_in_both_directions(alice, server, seed):
     assert oracle.imbalances() == []
 
 
+def test_clock__that_was_days_ahead_silences_nobody(alice, server):
+    """The gap it left behind ends in days: the account speaks at once, and keeps its gaps from then on."""
+    world.settings(gap_min=600, gap_max=600)
+    box = world.account(alice, smtp_port=server.port, paced=True)
+    world.contacts(alice, 5)
+    world.started(alice)
+    for at in ("2026-12-03 10:00", "2026-11-23 10:00", "2026-11-23 10:05", "2026-11-23 10:10"):
+        for account in tick(clock=world.clock(at)):
+            run_lane(account, clock=world.clock(at))
+    assert sent_times() == [world.berlin(at) for at in ("2026-12-03 10:00", "2026-11-23 10:00", "2026-11-23 10:10")]
+    assert oracle.check(server.messages) == {"sent": 3, "queued": 2}
+    assert AccountDay.objects.filter(account=box).count() == 2
+
+
 @pytest.mark.parametrize(("day", "length"), [("2026-10-25", 25), ("2027-03-28", 23)], ids=["autumn", "spring"])
 def test_clock__changes_to_and_from_summer_time(alice, server, day, length):
     """Minute by minute through the night in which the clocks change, with working hours about it."""
@@ -232,6 +271,8 @@ def test_clock__changes_to_and_from_summer_time(alice, server, day, length):
     times = sent_times()
     walls = [moment.astimezone(ZONE).replace(tzinfo=None) for moment in times]
     assert all(dt.time(1) <= wall.time() < dt.time(4) for wall in walls)
+    # The quota's day is the one on the wall, too.
+    assert list(AccountDay.objects.values_list("date", "used")) == [(dt.date.fromisoformat(day), len(times))]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
     assert min(gaps) >= 600
     # 2 or 4 hours of real time between one and four o'clock.

@@ -156,6 +156,27 @@ def test_down__in_the_middle_of_the_commit(alice, server, monkeypatch):
     assert goes_on(box, mailing, server) == 1
 
 
+def test_down__when_the_commit_is_answered(alice, server, monkeypatch):
+    """It came through, and the worker never heard of it; only the records know, and the database is back at once."""
+    box = world.account(alice, smtp_port=server.port)
+    world.contacts(alice, 10)
+    mailing = world.started(alice)
+    function, calls = Claims.claim, 0
+
+    def claim(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        made = function(*args, **kwargs)
+        if calls == 4:
+            raise OperationalError("server closed the connection unexpectedly")
+        return made
+
+    monkeypatch.setattr(Claims, "claim", claim)
+    speak(box)
+    assert goes_on(box, mailing, server) == 1
+    assert len(server.messages) == 9
+
+
 def test_down__for_the_tick(alice, box, server):
     mailing = world.started(alice)
     with down(), pytest.raises((OperationalError, InterfaceError)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 from django.core.management import call_command
@@ -14,7 +15,7 @@ from django.db import connections
 
 from massmail.choices import MailingStatus
 from massmail.engine.run import run_lane, tick
-from massmail.models import AccountDay, Delivery, Lane
+from massmail.models import AccountDay, Delivery, EmailAccount, Lane
 from tests import failpoints, oracle, processes, world
 from tests.servers import eventually
 from tests.smtpd import read_journal
@@ -27,6 +28,7 @@ CERTAIN = {"assigning", "leased", "connect", "quota", "claiming", "counting", "c
 ONCE = {"assigning", "leased", "connect", "quota", "claiming", "counting", "closed", "releasing", "recovering"}
 #: A paced account charges and counts one mail at a time.
 OF_RELAYS = {"half settled", "counting", "recovering"}
+FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def cases():
             yield pytest.param(place, False, at, id=f"{place}, relay, {at}")
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@FORKS
 @pytest.mark.parametrize(("place", "paced", "at"), list(cases()))
 def test_killed_at(alice, port, journal, place, paced, at):
     box = world.account(alice, smtp_port=port, paced=paced)
@@ -93,6 +95,39 @@ def test_killed_at(alice, port, journal, place, paced, at):
     assert AccountDay.objects.get(account=box).used == 12
     mailing.refresh_from_db()
     assert mailing.status == MailingStatus.DONE
+
+
+@FORKS
+@pytest.mark.parametrize("paced", [True, False], ids=["paced", "relay"])
+def test_killed__found_by_whoever_takes_the_lane(alice, port, journal, paced):
+    """A ring may come before the next tick."""
+    box = dead_at_the_dot(alice, port, paced=paced)
+    run_lane(box.pk, clock=world.clock("2026-11-23 11:00"))
+    seen = oracle.check(read_journal(journal))
+    assert seen == {"unknown": 1} | ({"sent": 1, "queued": 10} if paced else {"sent": 11})
+    assert oracle.imbalances() == []
+
+
+@FORKS
+@pytest.mark.parametrize("paced", [True, False], ids=["paced", "relay"])
+def test_killed__found_by_the_tick_if_nobody_takes_the_lane(alice, port, journal, paced):
+    box = dead_at_the_dot(alice, port, paced=paced)
+    EmailAccount.objects.update(massmail=False)
+    assert tick(clock=world.clock("2026-11-23 11:00")) == []
+    sent = 0 if paced else 4
+    assert oracle.check(read_journal(journal)) == Counter(unknown=1, sent=sent, queued=11 - sent)
+    assert oracle.imbalances() == []
+    assert AccountDay.objects.get(account=box).used == sent + 1
+
+
+def dead_at_the_dot(alice, port, *, paced):
+    """Return an account whose worker died at its first mail, or at the fifth of a relay; its lease ran out."""
+    box = world.account(alice, smtp_port=port, paced=paced)
+    world.contacts(alice, 12)
+    world.started(alice)
+    dies("dot", lambda: speak(box), at=1 if paced else 5)
+    let_the_leases_run_out()
+    return box
 
 
 def test_killed__by_the_environment(alice, env, redis_url, journal, port, tmp_path):

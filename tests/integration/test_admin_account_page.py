@@ -69,7 +69,7 @@ def test_page__what_it_may_send_today_and_has_sent(account, alice):
         "Sent today": "17",
         "Left for today": "77",
         "Limit per day": "94",
-        "Last mail sent": "11/22/2026 4:45 p.m.",
+        "Last mail sent": "yesterday 16:45",
     }
     assert re.search(r'<progress max="94" value="17"', html)
 
@@ -93,7 +93,7 @@ def test_page__hold_with_reason_remedy_and_end(account, alice, carol):
     html = page(alice, account)
     assert "is on hold: “450 &lt;b&gt;limit" in html
     assert "Mend what the provider complains about" in html
-    assert "It ends by itself at" in html
+    assert "It ends by itself " in html
     assert url(account, "release") in html
     assert url(account, "release") not in page(carol, account)
 
@@ -133,8 +133,8 @@ def test_page__the_last_days(account, alice):
     day = today()
     for its_lane, back, counts in [
         (lane, 0, {"sent": 5, "failed": 2, "unknown": 1}),
-        (lane, 13, {"sent": 8}),
-        (lane, 14, {"sent": 1000}),
+        (lane, 29, {"sent": 8}),
+        (lane, 30, {"sent": 1000}),
         (other, 0, {"sent": 2000}),
     ]:
         Tally.objects.create(mailing=mailing, lane=its_lane, day=day - dt.timedelta(days=back), **counts)
@@ -188,7 +188,7 @@ def test_list__the_same_at_a_glance(account, alice):
     html = client_of(alice).get(url(EmailAccount, "changelist")).content.decode()
     rows = {name: next(row for row in html.split("<tr>") if name in row) for name in ("office", "main one", "held one")}
     assert "17 / 94" in rows["office"]
-    assert "11/22/2026 4:45 p.m." in rows["office"]
+    assert "yesterday 16:45" in rows["office"]
     assert re.search(r"field-recipients.*</span>3\s*<", rows["office"], re.DOTALL)
     assert "Ready" in rows["office"]
     assert re.search(r"massmail-state[^>]*>Main<", rows["main one"])

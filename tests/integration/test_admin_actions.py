@@ -142,7 +142,7 @@ def test_create__says_who_was_left_out_and_why(alice, bob):
     expected |= {"not_eligible": 1, "suppressed": 1}
     assert {reason: number for reason, number in left_out.items() if number} == expected
     (message,) = said(response)
-    assert "with 1 recipient." in message
+    assert "to 1 address." in message
     for reason, number in expected.items():
         query = f"?mailing__id__exact={mailing.pk}&amp;reason__exact={reason}"
         label = escape(Exclusion(reason).label)
@@ -209,7 +209,7 @@ def test_vip__marks_and_unmarks_own_recipients_only(alice, bob):
     response = act(client, Contact, MARK, everywhere=True)
     assert vips() == 3
     assert said(response) == [
-        "3 recipients marked as VIP.",
+        "3 recipients marked as VIP. The owner's main account writes to VIPs, and to nobody else.",
         "2 selected recipients are not assigned to you and stay as they are.",
     ]
     assert AuditEntry.objects.filter(action=AuditAction.MARKED_VIP, by=alice).exists()

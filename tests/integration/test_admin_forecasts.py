@@ -47,7 +47,7 @@ def test_page__of_a_draft_tells_what_would_be(alice, draft):
     text = page(alice, draft)
     assert "If it is started now: done about Mon 14 Dec, 08:30" in text
     assert "the account “small” with its daily limit of 2 mails" in text
-    assert "With one more account: Mon 23 Nov" in text
+    assert "With one more account: today " in text
     assert "(21 days earlier)" in text
     assert "With 4 mails a day for “small”: Wed 2 Dec, 08:30 (12 days earlier)" in text
     assert '<th scope="row">Mon 23 Nov</th><td class="massmail-number">2</td>' in text
@@ -61,7 +61,7 @@ def test_page__of_a_running_one_shows_what_the_tick_has_left(alice, draft):
     assert "Done about Mon 14 Dec, 08:30" in page(alice, draft)
     assert "done about Mon 14 Dec, 08:30" in the_list(alice)
     outlook.renew_stale(now=world.MONDAY)
-    assert "Done about Mon 23 Nov, 10:" in page(alice, draft)
+    assert "Done about today 10:" in page(alice, draft)
 
 
 def test_page__of_a_paused_one_tells_what_would_be(alice, draft):
@@ -140,3 +140,14 @@ def test_list__asks_the_same_for_one_and_for_many(alice, draft):
         world.started(alice)
     outlook.renew_stale(now=world.MONDAY)
     assert queries(client_of(alice), url(Mailing, "changelist")) == few
+
+
+def test_start__says_what_it_comes_to(alice, draft):
+    assert "Start: 25 mails through 1 account, until about Mon 14 Dec, 08:30</button>" in page(alice, draft)
+
+
+def test_what_if__is_answered_also_where_it_helps_little(alice, draft):
+    EmailAccount.objects.update(emails_per_day=1000, paced=False)
+    text = page(alice, draft)
+    assert "With one more account: hardly earlier." in text
+    assert "With a higher daily limit: hardly earlier." in text

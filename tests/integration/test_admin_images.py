@@ -16,7 +16,7 @@ from massmail.composing.images import read
 from massmail.engine import lifecycle
 from massmail.models import Attachment, Image, Message, Signature, VersionFile
 from tests import world
-from tests.adminpages import client_of, queries, submit, url
+from tests.adminpages import act, client_of, queries, submit, url
 
 pytestmark = pytest.mark.django_db
 
@@ -225,6 +225,10 @@ def test_page__tag_and_where_used(alice):
     assert "&lt;img src=&quot;{% cid_media &#x27;logo.png&#x27; %}&quot;" in page
     assert f'href="{url(message, "change")}"' in page
     assert "will lack it" in client_of(alice).get(url(made, "delete")).content.decode()
+    unused = image(alice, "unused.png")
+    page = act(client_of(alice), Image, "delete_selected", [made, unused]).content.decode()
+    assert "These messages use “logo.png” and will lack it:" in page
+    assert "These messages use “unused.png”" not in page
 
 
 def test_message_page__offers_own_and_shared_pictures(alice, bob, boss):

@@ -16,7 +16,7 @@ from massmail.models import Delivery, Heartbeat, Lane, LeftOut, Mailing, Message
 from massmail.outcomes import hold_account
 from massmail.transport import memory
 from tests import world
-from tests.adminpages import client_of, queries, url
+from tests.adminpages import client_of, queries, said, submit, url
 
 pytestmark = pytest.mark.django_db
 
@@ -58,10 +58,10 @@ def test_facts__say_what_to_whom_from_whom_and_when(mailing, alice):
     facts = re.sub(r"<[^>]+>|\s+", " ", html[html.index('class="massmail-facts"') :])
     facts = " ".join(facts.split())
     assert "What News for {{ first_name }} as it was frozen at the start" in facts
-    assert "To 4 contact persons of alice" in facts
+    assert "To 4 addresses of contact persons of alice" in facts
     assert "Not assigned to the mailing&#x27;s owner: 2" in facts
     assert "From second@alice-mail.example" in facts
-    assert "started Nov. 23, 2026, 10 a.m." in facts
+    assert "started today 10:00" in facts
     assert (
         f'<a href="{url(LeftOut, "changelist")}?mailing__id__exact={mailing.pk}&amp;reason__exact=not_owner">' in html
     )
@@ -290,3 +290,32 @@ def test_list__empty_one_explains_both_ways(alice):
     assert "select recipients in their list" in html
     assert "describe them by filters" in html
     assert url(Mailing, "create") in html
+
+
+# Saving ---------------------------------------------------------------------------------------------------------------
+
+
+def test_save__of_a_draft_stays_and_says_what_is_next(alice):
+    world.account(alice)
+    world.contacts(alice, 2)
+    text = world.message(alice)
+    draft = world.mailing(alice)
+    Mailing.objects.update(message=None)
+    here = url(draft, "change")
+    html = client_of(alice).get(here).content.decode()
+    assert '<a href="#id_message">Choose a message and save.</a>' in html
+    assert 'name="_continue"' not in html
+    response = submit(client_of(alice), here)
+    assert response.headers["Location"] == f"{here}#content-start"
+    assert said(response)[0].endswith("Choose a message next.")
+    response = submit(client_of(alice), here, message=text.pk)
+    assert response.headers["Location"] == f"{here}#content-start"
+    assert said(response) == [f"The mailing “{draft}” is saved. Check the preview, then start."]
+    Message.objects.update(content="<p>No way out</p>")
+    assert said(submit(client_of(alice), here))[0].endswith("See below what is missing before it can start.")
+
+
+def test_save__of_a_started_one_is_its_name(mailing, alice):
+    response = submit(client_of(alice), url(mailing, "change"), name="Spring offer")
+    assert response.headers["Location"] == url(mailing, "change") + "#content-start"
+    assert said(response) == ["The mailing is now called “Spring offer”."]

@@ -21,6 +21,7 @@ from massmail.admin import MassmailAdminMixin
 from massmail.models import EmailAccount, Image, Mailing, Message, Signature
 from tests import desk as desks
 from tests.adminpages import client_of, url
+from tests.nameserver import NameServer
 from tests.oauth_server import OAuthServer
 from tests.permissions import ACTIONS, NO_FILES, ROWS, Things, chosen, form, posts
 
@@ -30,7 +31,7 @@ State = dict[str, list[tuple[Any, ...]]]
 
 
 @pytest.fixture
-def desk(alice: Any, bob: Any, boss: Any, settings: Any, tmp_path: Any) -> Things:
+def desk(alice: Any, bob: Any, boss: Any, settings: Any, names: NameServer, tmp_path: Any) -> Things:
     settings.MEDIA_ROOT = tmp_path
     settings.MASSMAIL_OAUTH_PROVIDERS = OAuthServer(url="http://127.0.0.1:9").settings()
     return desks.laid_out(alice, bob) | {"owner": alice, "boss": boss}

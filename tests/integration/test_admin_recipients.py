@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.admin.templatetags.admin_list import result_headers
 from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test.utils import CaptureQueriesContext
@@ -18,8 +19,9 @@ from example_project.crm.models import Contact
 from massmail.admin import exports, recipient_lists
 from massmail.admin.exports import cell
 from massmail.choices import DeliveryStatus, Exclusion, Failure
+from massmail.engine.lanes import set_vip
 from massmail.engine.standalone import run
-from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Message, Tally
+from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Message, Recipient, Tally
 from massmail.outcomes import hold_account
 from massmail.transport import memory
 from tests import world
@@ -83,7 +85,7 @@ def test_list__names_the_person_the_end_and_what_came_back(mailing, alice):
     assert f'<a href="{url(person, "change")}">First0 Last0</a>' in page
     assert "Address does not exist" in page
     assert "User unknown" in page
-    assert re.search(r"Replied\s*<span[^>]*>11/23/2026", page)
+    assert re.search(r"Replied\s*<span[^>]*>today", page)
     assert "Recipients of “Autumn offer”" in page
 
 
@@ -121,7 +123,7 @@ def test_list__show_all_stays_with_the_mailing(mailing, alice):
 def test_list__filters(query, expected, mailing, alice):
     for response in (listed(alice, mailing, **query), listed(alice, mailing, **query, q="alice.example")):
         assert {address.partition("@")[0] for address in addresses(response)} == expected
-    assert {row["address"].partition("@")[0] for row in exported(alice, mailing, **query)} == expected
+    assert {row["Address"].partition("@")[0] for row in exported(alice, mailing, **query)} == expected
 
 
 def test_list__filters_by_account(mailing, alice, bob):
@@ -234,30 +236,32 @@ def test_delivery__values_that_are_no_more_on_record_are_taken_from_today(mailin
 
 def test_export__has_every_row_with_its_person_and_its_end(mailing, alice):
     MassmailSettings.objects.update(time_zone="Europe/Berlin")
-    rows = {row["address"]: row for row in exported(alice, mailing)}
+    rows = {row["Address"]: row for row in exported(alice, mailing)}
     assert len(rows) == 5
     sent, failed = rows["person0@alice.example"], rows["person1@alice.example"]
-    assert (sent["recipient"], sent["status"], sent["account"]) == ("First0 Last0", "Sent", "second@alice-mail.example")
-    assert (sent["sent at"], sent["replied at"]) == ("2026-11-23 10:00:00", "2026-11-23 12:00:00")
-    assert (failed["reason"], failed["the server's words"]) == ("Address does not exist", SERVER_SAYS)
-    assert rows["person4@alice.example"]["sent at"] == ""
+    assert (sent["Recipient"], sent["Status"]) == ("First0 Last0", "Sent")
+    assert sent["From account"] == "second@alice-mail.example"
+    assert (sent["Sent"], sent["Replied"]) == ("2026-11-23 10:00:00", "2026-11-23 12:00:00")
+    assert (failed["Reason"], failed["The server's words"]) == ("Address does not exist", SERVER_SAYS)
+    assert rows["person4@alice.example"]["Sent"] == ""
 
 
 def test_export__of_those_left_out(mailing, alice):
     (row,) = exported(alice, mailing, LeftOut)
     assert row == {
-        "recipient": "First0 Last0",
-        "address": "person0@bob.example",
-        "reason": "Not assigned to the mailing's owner",
+        "Recipient": "First0 Last0",
+        "Address": "person0@bob.example",
+        "Reason": "Not assigned to the mailing's owner",
     }
     assert exported(alice, mailing, LeftOut, reason__exact=Exclusion.UNSUBSCRIBED) == []
 
 
+@time_machine.travel(world.MONDAY, tick=False)
 def test_export__is_a_file_and_stays_out_of_caches(mailing, alice):
     response = client_of(alice).get(url(Delivery, "export"), {"mailing__id__exact": mailing.pk})
     assert isinstance(response, StreamingHttpResponse)
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert response.headers["Content-Disposition"] == f'attachment; filename="delivery-{mailing.pk}.csv"'
+    assert response.headers["Content-Disposition"] == 'attachment; filename="autumn-offer-recipients-2026-11-23.csv"'
     assert "no-store" in response.headers["Cache-Control"]
 
 
@@ -265,14 +269,14 @@ def test_export__is_a_file_and_stays_out_of_caches(mailing, alice):
 def test_export__a_cell_is_no_formula(start, mailing, alice):
     evil = f"{start}HYPERLINK(1)"
     change(mailing.deliveries.get(address="person1@alice.example"), reply=evil)
-    rows = {row["address"]: row for row in exported(alice, mailing)}
-    assert rows["person1@alice.example"]["the server's words"] == f"'{evil}"
+    rows = {row["Address"]: row for row in exported(alice, mailing)}
+    assert rows["person1@alice.example"]["The server's words"] == f"'{evil}"
     assert cell(evil, MassmailSettings.load().zone) == f"'{evil}"
 
 
 def test_export__a_name_is_no_formula(mailing, alice):
     Contact.objects.filter(email="person0@alice.example").update(first_name="=1+1", last_name="")
-    names = {row["address"]: row["recipient"] for row in exported(alice, mailing)}
+    names = {row["Address"]: row["Recipient"] for row in exported(alice, mailing)}
     assert names["person0@alice.example"] == "'=1+1"
 
 
@@ -319,3 +323,44 @@ def test_held_account_is_named_at_its_recipients(mailing, alice):
     Delivery.objects.filter(status=DeliveryStatus.QUEUED).update(account=account)
     hold_account(account, "535 Password refused")
     assert "535 Password refused" in listed(alice, mailing, status__exact="queued").content.decode()
+
+
+def row_of(response: Any, address: str) -> Any:
+    return next(row for row in response.context["cl"].result_list if row.address == address)
+
+
+def test_list__says_who_is_vip_and_why_the_account(mailing, alice):
+    second, main = alice.massmail_accounts.get(), world.account(alice, "main", main=True)
+    first, vip, new = (Contact.objects.get(email=f"person{number}@alice.example") for number in (0, 3, 4))
+    set_vip(Contact.objects.filter(pk=vip.pk), vip=True, by=alice)
+    change(mailing.deliveries.get(object_id=vip.pk), account=main)
+    change(mailing.deliveries.get(object_id=new.pk), account=second)
+    kind = mailing.content_type
+    for person in (first, new):
+        Recipient.objects.update_or_create(content_type=kind, object_id=person.pk, defaults={"account": second})
+    response = listed(alice, mailing)
+    rows = [row_of(response, each.email) for each in (first, vip, new)]
+    assert [(row.vip, row.why) for row in rows] == [
+        (False, "first mail; stays with it"),
+        (True, "because VIP"),
+        (False, "first mail; stays with it"),
+    ]
+    later = world.mailing(alice, name="Winter")
+    change(later.deliveries.get(object_id=first.pk), account=second)
+    assert row_of(listed(alice, later), first.email).why == "wrote to them before"
+    (line,) = [row for row in exported(alice, mailing) if row["Address"] == vip.email]
+    assert (line["VIP"], line["Why this account"], line["Times put off by the server"]) == ("yes", "because VIP", "0")
+    assert addresses(listed(alice, mailing, vip="yes")) == [vip.email]
+    assert len(addresses(listed(alice, mailing, vip="no"))) == 4
+
+
+def test_failures__leave_the_servers_words_their_room(mailing, alice):
+    response = listed(alice, mailing, status__exact="failed")
+    assert "What came back" not in [header["text"] for header in result_headers(response.context["cl"])]
+    assert SERVER_SAYS.partition(" <")[0] in response.content.decode()
+
+
+def test_file_name__in_letters_of_any_language():
+    day = dt.date(2026, 11, 23)
+    assert exports.file_name("Ḥerbst / Üben", "recipients", day=day) == "ḥerbst-üben-recipients-2026-11-23.csv"
+    assert exports.file_name('"; filename=x', "", day=day) == "filenamex-2026-11-23.csv"

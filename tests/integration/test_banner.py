@@ -154,8 +154,8 @@ def test_life__tells_a_dead_worker_from_a_dead_beat(boss, mailing):
     periodic_task().update(last_run_at=NOW - MINUTES)
     hold = holds.life_hold(NOW)
     assert hold.reason == HoldReason.NO_WORKER
-    assert "beat rang at Mon 23 Nov, 09:59" in hold.detail
-    assert "the last tick was at Mon 23 Nov, 09:50" in hold.detail
+    assert "beat rang today 09:59" in hold.detail
+    assert "the last tick was today 09:50" in hold.detail
     periodic_task().delete()
     assert holds.life_hold(NOW).reason == HoldReason.NO_SCHEDULE
     assert "massmail_setup" in holds.life_hold(NOW).remedy
@@ -253,9 +253,9 @@ def test_machine__all_is_well(mailing, boss, alice, monkeypatch):
     pulse.beat(now=NOW)
     Heartbeat.objects.exclude(name__in=["tick", "host worker-7"]).delete()
     assert facts(boss) == {
-        "Last tick": ("Mon 23 Nov, 10:00", False),
+        "Last tick": ("today 10:00", False),
         "Beat": ("Has not rung yet.", False),
-        "Hosts with workers": ("worker-7 (Mon 23 Nov, 10:00)", False),
+        "Hosts with workers": ("worker-7 (today 10:00)", False),
         "Broker": ("Not asked: it works as long as ticks come.", False),
         "Accounts' lanes": ("0 at work, 0 rung for", False),
         "Accounts on hold": ("0", False),

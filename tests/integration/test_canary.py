@@ -18,13 +18,15 @@ from django.utils import timezone
 
 from massmail import connecting, tasks
 from massmail.choices import HoldReason
+from massmail.engine.checkup import selftest
 from massmail.engine.holds import explain
 from massmail.fields import SecretField, Undecryptable
-from massmail.models import EmailAccount
-from massmail.transport import TransportError
+from massmail.models import Checkup, EmailAccount
+from massmail.transport import TransportError, memory
 from massmail.transport.smtp import SMTPConnection
 from tests import imapd, world
 from tests.adminpages import client_of, submit, url
+from tests.domains import HEALTHY
 from tests.smtpd import SMTPServer
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +38,9 @@ LINK = re.compile(r'href="(/admin/[^"#]*)"')
 
 def shows(text: str) -> bool:
     """Tell whether `text` holds the canary, plainly or as logins write it."""
-    encoded = (base64.b64encode(f"\0alice\0{CANARY}".encode()), base64.b64encode(CANARY.encode()))
+    logins = [f"{before}{CANARY}".encode() for before in ("\0alice\0", "", "user=alice\1auth=Bearer ")]
+    # Only whole groups of base64 are the same whatever follows the canary.
+    encoded = [base64.b64encode(each[: len(each) // 3 * 3]) for each in logins]
     return CANARY in text or "3e91" in text or any(each.decode() in text for each in encoded)
 
 
@@ -77,12 +81,41 @@ def test_pages_exports_and_history(person, request, box, boss, caplog):
     assert submit(client, url(box, "change"), **data).status_code == 302
     assert shows(EmailAccount.objects.get().smtp_password)
     pages = walk(client)
-    for page in ("change", "history", "changelist", "add", "copy"):
+    for page in ("change", "history", "changelist", "add", "copy", "deliverability"):
         assert f"admin:massmail_emailaccount_{page}" in pages
     assert "admin:massmail_delivery_export" in pages or any("export" in name for name in pages)
     assert [name for name, body in pages.items() if shows(body)] == []
     assert not shows(caplog.text)
     assert not shows(str(dict(client.session)))
+
+
+def test_deliverability(box, alice, boss, names, settings, caplog):
+    """The page and its buttons, the mail of the sure test, what is kept of it, and the account's health."""
+    caplog.set_level(logging.DEBUG)
+    names.zones = HEALTHY
+    memory.clear()
+    with imapd.serve() as imap:
+        imap.password = "another"
+        server = {"imap_host": "127.0.0.1", "imap_port": imap.port, "imap_security": "none"}
+        EmailAccount.objects.update(oauth_provider="", smtp_host="127.0.0.1", **server)
+        settings.MASSMAIL_CLEAR_TEXT_HOSTS = ["127.0.0.1"]
+        client = client_of(alice)
+        for button in ("check", "mail"):
+            assert client.post(url(box, f"deliverability_{button}")).status_code == 302
+        assert not selftest.look(box.pk, clock=lambda: timezone.now() + world.dt.timedelta(minutes=1))
+        assert imap.said(b"AUTHENTICATE") or imap.said(b"LOGIN")
+    assert not any(shows(letter.data.decode()) for letter in memory.outbox)
+    assert len(memory.outbox) == 1
+    assert Checkup.objects.get().test_trouble
+    settings.MASSMAIL_CLEAR_TEXT_HOSTS = []
+    pages = [client_of(person).get(url(box, page)) for person in (alice, boss) for page in ("deliverability", "change")]
+    assert [page.status_code for page in pages] == [200] * 4
+    assert not any(shows(page.content.decode()) for page in pages)
+    out = io.StringIO()
+    call_command("dumpdata", stdout=out)  # all there is: checkups, history, sessions
+    assert "massmail.checkup" in out.getvalue()
+    assert not shows(out.getvalue())
+    assert not shows(caplog.text)
 
 
 def test_values_in_memory(box, settings):
@@ -101,26 +134,36 @@ def test_dumpdata(box):
     assert out.getvalue().count("fernet:") == len(SECRETS)
 
 
-@pytest.mark.parametrize("place", ["massmail.admin.accounts.page_context", "massmail.connecting.trial._failed"])
-def test_technical_500_pages(place, box, alice, monkeypatch, settings):
+@pytest.mark.parametrize(
+    ("place", "page"),
+    [
+        ("massmail.admin.accounts.page_context", "change"),
+        ("massmail.connecting.trial._failed", "test"),
+        ("massmail.admin.deliverability._groups", "deliverability"),
+        ("massmail.connecting.handing_in.Thread", "deliverability_mail"),
+        ("massmail.admin.deliverability.check_account", "deliverability_check"),
+    ],
+)
+def test_technical_500_pages(place, page, box, alice, monkeypatch, settings):
     """Also with DEBUG, where Django hides nothing by itself."""
 
     def explode(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("no disk")
 
     settings.DEBUG = True
-    monkeypatch.setattr(place, explode)
     monkeypatch.setattr("massmail.connecting.trial.Thread", Inline)
+    monkeypatch.setattr(place, explode)
     client = client_of(alice, raise_request_exception=False)
-    EmailAccount.objects.update(oauth_provider="", imap_host="", smtp_host="127.0.0.1", smtp_port=1)
+    imap_host = "127.0.0.1" if page == "deliverability_mail" else ""
+    EmailAccount.objects.update(oauth_provider="", imap_host=imap_host, smtp_host="127.0.0.1", smtp_port=1)
     settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.SMTPConnection"
     settings.MASSMAIL_CLEAR_TEXT_HOSTS = ["127.0.0.1"]
-    test = "trial" in place
-    response = client.post(url(box, "test")) if test else client.get(url(box, "change"))
+    ask = client.get if page in ("change", "deliverability") else client.post
+    response = ask(url(box, page))
     assert response.status_code == 500
-    page = response.content.decode()
-    assert "no disk" in page
-    assert not shows(page)
+    shown = response.content.decode()
+    assert "no disk" in shown
+    assert not shows(shown)
 
 
 class Inline:
@@ -130,8 +173,9 @@ class Inline:
         self.start = lambda: target(*args)
 
 
-def test_what_workers_are_told_and_log(box, alice, monkeypatch, settings, caplog):
+def test_what_workers_are_told_and_log(box, alice, names, monkeypatch, settings, caplog):
     caplog.set_level(logging.DEBUG)
+    settings.MASSMAIL_DNS_CHECKS = True
     told: list[Any] = []
     monkeypatch.setattr(Task, "apply_async", lambda self, *args, **kwargs: told.append((self.name, args, kwargs)))
     settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.SMTPConnection"
@@ -141,13 +185,22 @@ def test_what_workers_are_told_and_log(box, alice, monkeypatch, settings, caplog
         EmailAccount.objects.update(
             oauth_provider="", smtp_port=smtp.port, imap_host="127.0.0.1", imap_port=imap.port, imap_security="none"
         )
+        Checkup.objects.create(
+            account=box, test_message_id="<1@x.example>", test_sent_at=timezone.now(), test_look_at=timezone.now()
+        )
         tasks.tick()
         tasks.run_lane(box.pk)
         tasks.poll()
         tasks.poll_account(box.pk)
+        tasks.check_account(box.pk)
+        tasks.look_for_test(box.pk)
+        tasks.check_domains()
         assert smtp.connections
         assert imap.connections
-    assert {name for name, *_ in told} >= {"massmail.run_lane", "massmail.poll_account"}
+    assert {name for name, *_ in told} == {
+        "massmail.run_lane", "massmail.poll_account", "massmail.look_for_test", "massmail.check_domains",
+        "massmail.check_account",
+    }  # fmt: skip
     assert not shows(str(told))
     assert not shows(caplog.text)
     box.refresh_from_db()
@@ -196,6 +249,7 @@ def test_wrong_key__the_account_holds_and_nobody_is_asked(provider, box, alice, 
     hold = explain(lost, now=world.MONDAY)
     assert hold.reason == HoldReason.SECRET_LOST
     assert "MASSMAIL_FIELD_KEYS" in hold.detail
+    assert ("Connect the account again" if provider else "Enter the password again") in hold.remedy
     with SMTPServer() as smtp:
         EmailAccount.objects.update(smtp_port=smtp.port)
         tasks.run_lane(lost.pk)

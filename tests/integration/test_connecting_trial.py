@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import socket
 from typing import Any
 
 import pytest
@@ -142,17 +143,50 @@ def test_password_is_heard_by_nobody_in_clear(box, smtp):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"smtp_host": "nowhere.invalid"}, ""),
-        ({"smtp_port": 1}, "refused"),
+        ({"smtp_host": "nowhere.invalid"}, "“nowhere.invalid” could not be"),
         ({"smtp_host": "x" * 70 + ".example"}, "not the name"),
     ],
 )
-def test_no_such_server(box, changes, words):
+def test_name_that_leads_nowhere(box, changes, words):
     for name, value in changes.items():
         setattr(box, name, value)
     step = failed(box)
     assert step.step is C
     assert words in step.words
+    assert "Errno" not in step.words
+    assert "Check the spelling" in step.advice
+
+
+def test_name_that_leads_nowhere__although_it_is_the_providers(box, monkeypatch):
+    def nobody_answers(*address: object, **options: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    box.smtp_host, box.imap_host, box.from_email = "smtp.gmail.com", "imap.gmail.com", "ann@gmail.com"
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", nobody_answers)
+        for number in (0, 1):
+            step = failed(box, number)
+            assert "the name service gives no answer" in step.words
+            assert "The name is the right one for Gmail" in step.advice
+        box.smtp_host = "smtp.gmial.com"
+        assert "uses smtp.gmail.com." in failed(box).advice
+
+
+def test_steps_that_come_only_later_are_said_not_to_be_tried(box, alice):
+    assert [each.untried for each in try_account(box)] == [(), ()]
+    box.smtp_host = "nowhere.invalid"
+    assert try_account(box)[0].untried == (E, L)
+    box.smtp_host, box.smtp_port = "localhost", 1
+    html = press(alice, url(box, "test"), **form_of(alice, box, smtp_host="nowhere.invalid")).content.decode()
+    assert "Not tried" in html
+    assert "It says nothing about your password." in html
+
+
+def test_port_that_nobody_listens_on(box):
+    box.smtp_port = 1
+    step = failed(box)
+    assert step.step is C
+    assert "refused" in step.words
     assert "port 587" in step.advice
 
 

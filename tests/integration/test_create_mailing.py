@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from html import escape, unescape
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -315,13 +318,14 @@ def test_count__says_who_is_left_out_and_why(market, alice, bob):
     world.contacts(bob, 2, company=market["ben"].company)
     world.contacts(alice, 1, email="", company=market["ben"].company)
     text = post(alice, COUNT).content.decode()
-    assert "Match</dt><dd>6<" in text
+    assert "Matching contact persons</dt><dd>6<" in text
     assert "Will get it</dt><dd>3<" in text
     assert "Left out</dt><dd>3<" in text
     assert "Not assigned to the mailing&#x27;s owner</span> <strong>2<" in text
     assert f'<a href="{url(market["anna"], "change")}">Anna Last0</a>' in text
-    assert "Match</dt><dd>1<" in post(alice, COUNT, f_country=[market["germany"].pk]).content.decode()
-    assert "Match</dt><dd>4<" in post(alice, COUNT, only_own="1").content.decode()
+    fewer = post(alice, COUNT, f_country=[market["germany"].pk]).content.decode()
+    assert "Matching contact persons</dt><dd>1<" in fewer
+    assert "Matching contact persons</dt><dd>4<" in post(alice, COUNT, only_own="1").content.decode()
 
 
 def test_count__nobody_is_explained(market, alice, bob):
@@ -415,7 +419,7 @@ def test_words_and_again(market, alice, bob):
     }
     response = post(alice, **data)
     made = Mailing.objects.get()
-    assert "is made, with 2 recipients" in said(response)[0]
+    assert "is made, to 2 addresses" in said(response)[0]
     page = client_of(alice).get(url(made, "change")).content.decode()
     assert "Country: Austria, Germany ·" in page
     assert "Search: “x.example” ·" in page
@@ -489,3 +493,83 @@ def test_leads_by_a_date(alice):
     data = {"type": "crm.lead", "_create": "1", "f-creation_date-from": "2026-02-01"}
     client_of(alice).post(PAGE, data)
     assert Mailing.objects.get().total == 2
+
+
+# From the host's list ------------------------------------------------------------------------------------------------
+
+
+def link_on_list(person: Any, **query: Any) -> tuple[str, str]:
+    """Return where the button on the list of contacts leads, and what it says."""
+    html = client_of(person).get(url(Contact, "changelist"), query).content.decode()
+    found = re.search('<a href="([^"]+)" class="massmail-create-link"[^>]*>([^<]+)<', html)
+    assert found
+    return unescape(found[1]), found[2]
+
+
+def test_from_the_list__nothing_filtered_leads_to_the_empty_page(market, alice):
+    assert link_on_list(alice, o="1", p="0") == (f"{PAGE}?type=crm.contact", "Create mailing")
+
+
+def test_from_the_list__filters_and_search_come_along(market, alice):
+    germany = Country.objects.get(name="Germany")
+    address, words = link_on_list(alice, country__id__exact=germany.pk, q="anna")
+    assert words == "Create mailing from these filters"
+    response = client_of(alice).get(address)
+    assert response.context["form"].listed.words == [("Country", "Germany"), ("Search", "anna")]
+    query = response.context["data"]["list"]
+    assert f'name="list" value="{escape(query)}"' in response.content.decode()
+    assert chosen(alice, list=query) == {"anna"}
+    mailing = Mailing.objects.latest("pk")
+    assert mailing.filters["words"] == [["Country", "Germany"], ["Search", "anna"]]
+    again = client_of(alice).get(PAGE, {"again": mailing.pk})
+    assert again.context["form"].listed.query == query
+
+
+def test_from_the_list__is_narrowed_further_by_the_pages_own_filters(market, alice):
+    assert chosen(alice, list="massmail__exact=1") >= {"anna", "ben"}
+    austria = Country.objects.get(name="Austria")
+    assert chosen(alice, list="massmail__exact=1", f_country=str(austria.pk)) == {"ben"}
+
+
+@pytest.mark.parametrize("query", ["country__id__exact=x", "owner__password__startswith=p", "q=%00"])
+def test_from_the_list__an_address_that_nobody_clicked(query, market, alice):
+    response = client_of(alice).get(PAGE, {"type": "crm.contact", "list": query})
+    assert response.status_code == 200
+    if "q=" not in query:
+        assert "can't be read any more" in response.context["notice"]
+        assert "can't be read any more" in refused(alice, list=query)
+
+
+def test_from_the_list__rows_are_not_fetched(market, alice):
+    with CaptureQueriesContext(connection) as captured:
+        client_of(alice).get(PAGE, {"type": "crm.contact", "list": "q=anna"})
+    assert not [each for each in captured if "massmail_delivery" in each["sql"]]
+
+
+def test_from_the_list__only_for_those_who_make_mailings(market, alice, django_user_model):
+    clerk = django_user_model.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_contact"))
+    assert "massmail-create-link" not in client_of(clerk).get(url(Contact, "changelist")).content.decode()
+    popup = client_of(alice).get(url(Contact, "changelist"), {"_popup": "1"})
+    assert "massmail-create-link" not in popup.content.decode()
+
+
+def test_add__on_the_index_leads_to_the_page(market, alice):
+    assert f'href="{url(Mailing, "add")}"' in client_of(alice).get("/admin/").content.decode()
+    response = client_of(alice).get(url(Mailing, "add"))
+    assert (response.status_code, response.headers["Location"]) == (302, PAGE)
+
+
+def test_count__adds_up_in_addresses(market, alice):
+    Contact.objects.filter(email__startswith="anna").update(email="anna@one.example, anna@two.example")
+    expectation = post(alice, COUNT).context["expectation"]
+    assert expectation.several
+    assert expectation.addresses == expectation.added + sum(expectation.left_out.values()) == expectation.matching + 1
+
+
+def test_default_name__is_the_type_and_the_day(market, alice):
+    with time_machine.travel(world.MONDAY, tick=False):
+        chosen(alice)
+        chosen(alice)
+    names = list(Mailing.objects.order_by("pk").values_list("name", flat=True))
+    assert names == ["Contact persons, 23 Nov 2026", "Contact persons, 23 Nov 2026 (2)"]

@@ -27,7 +27,7 @@ from example_project.demo.guard import survivors
 from example_project.demo.mailstore import MailStore, readable
 from example_project.demo.processes import free_port
 from example_project.demo.reading import read
-from example_project.demo.supervisor import DemoRefused, claimed
+from example_project.demo.supervisor import DemoRefused, Ports, claimed
 from massmail.composing import prepare
 from massmail.models import EmailAccount, MassmailSettings, Message, Signature
 
@@ -358,3 +358,13 @@ def test_free_port__takes_another_where_the_wish_is_taken() -> None:
         wish = taken.getsockname()[1]
         assert free_port(wish) != wish
     assert free_port(wish) == wish
+
+
+def test_demo__says_at_once_that_the_port_is_in_use() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoRefused, match=f"Port {port} is in use.*--port {port + 1}"):
+            Ports.choose(port)
+    assert Ports.choose(port).web == port

@@ -108,7 +108,7 @@ def test_columns__say_how_each_row_stands(alice):
     assert 'alt="False"' in cell(alice, gone, "massmail_subscribed")
     assert 'alt="True"' in cell(alice, plain, "massmail_subscribed")
     assert "New offer" in cell(alice, plain, "massmail_last_mailing")
-    assert "11/12/2026" in cell(alice, plain, "massmail_last_mailing")
+    assert "12 Nov" in cell(alice, plain, "massmail_last_mailing")
     assert "massmail" not in cell(alice, vip, "massmail_last_mailing").removeprefix(' nowrap">')
 
 
@@ -143,7 +143,7 @@ def test_columns__are_for_those_who_may_see_mailings(alice, django_user_model):
     clerk = django_user_model.objects.create_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_contact"))
     html = client_of(clerk).get(LIST).content.decode()
-    assert "last_name" in html
+    assert "column-email" in html
     assert not [column for column in COLUMNS if column in html]
     assert "?massmail_vip=" not in html
 
@@ -245,7 +245,7 @@ def test_any_key(odd, alice, boss, on_office):
     assert shown(boss, "?massmail_last_mailing=7", address) == keys(second)
     assert shown(boss, "?massmail_last_mailing=never", address) == keys(first)
     html = client_of(boss).get(address).content.decode()
-    assert html.count("massmail-state-vip") == html.count('alt="False"') == html.count("Offer") == 1
+    assert html.count("massmail-state-vip") == html.count('alt="False"') == html.count(">Offer<") == 1
     page = client_of(boss).get(f"{address}{quote(first.pk)}/change/").content.decode()
     assert "massmail-state-vip" in page.split('id="massmail-panel"')[0]
 

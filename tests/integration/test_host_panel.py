@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
@@ -19,8 +20,11 @@ from django.utils import timezone
 
 from example_project.crm.models import Company, Contact, Request
 from massmail.admin import MassmailAdminMixin, register
+from massmail.admin.whys import whys
+from massmail.audience import create_mailing
 from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus
-from massmail.engine import lifecycle
+from massmail.engine import lifecycle, outlook
+from massmail.engine.operations import duplicate
 from massmail.engine.standalone import run
 from massmail.models import AuditEntry, Delivery, LeftOut, Mailing, Recipient, Suppression, Tally
 from massmail.outcomes import progress, subscribe_again, suppress, unsubscribe
@@ -156,7 +160,7 @@ def test_what_was_sent_and_what_came_of_it(contact, alice):
     html = page(alice, contact)
     assert f'<a href="{url(mailing, "change")}">Spring offer</a>' in html
     assert f'<a href="{url(account, "change")}">office</a>' in html
-    for word in ("Sent", "Replied", "Bounced", "Complained", "Unsubscribed", "11/23/2026 10 a.m."):
+    for word in ("Sent", "Replied", "Bounced", "Complained", "Unsubscribed", "today 10:00"):
         assert word in html
     assert "Planned" not in html
 
@@ -606,3 +610,47 @@ class OfficeUrls:
     """The second site in the place of the first one."""
 
     urlpatterns = [path("office/", office.urls)]
+
+
+def test_lines__say_why_and_lead_to_the_mail_as_it_was_sent(alice, boss):
+    world.account(alice)
+    (person,) = world.contacts(alice, 1)
+    mine = Contact.objects.filter(owner=alice)
+    selected = world.started(alice, name="Spring")
+    chosen = create_mailing(
+        owner=alice,
+        recipients=mine,
+        name="Autumn",
+        filters={"type": "crm.contact", "words": [["Country", "Germany"], ["VIP", "Yes"]]},
+        by=boss,
+    ).mailing
+    run(clock=world.clock(), until_idle=True)
+    copy = duplicate(selected, by=alice).mailing
+    html = client_of(alice).get(url(person, "change")).content.decode()
+    assert "Selected in the list by alice" in html
+    assert "Chosen by filters (Country: Germany · VIP: Yes) by boss" in html
+    assert "Copy: “Spring”; made by alice" in html
+    (delivery,) = selected.deliveries.all()
+    assert html.count("Show the mail as it was sent") == 1
+    assert f'class="massmail-as-sent" href="{url(delivery, "change")}"' in html
+    assert {chosen.status, copy.status} == {"draft"}
+
+
+def test_planned__tells_when_it_leaves_at_the_latest(alice):
+    world.account(alice, paced=True, emails_per_day=2)
+    (person, *_others) = world.contacts(alice, 5)
+    with time_machine.travel(world.MONDAY, tick=False):
+        world.started(alice)
+        outlook.renew_stale(now=world.MONDAY)
+        html = client_of(alice).get(url(person, "change")).content.decode()
+    assert re.search("Expected until about Wed 25 Nov, [0-9:]+, when the whole mailing is done", html)
+
+
+def test_whys__of_somebody_elses_mailing_are_not_told(alice, bob, rf):
+    world.contacts(alice, 1)
+    mailing = world.mailing(alice)
+    request = rf.get("/")
+    request.user = bob
+    assert whys(request, [mailing.pk]) == {mailing.pk: ""}
+    request.user = alice
+    assert whys(request, [mailing.pk]) == {mailing.pk: "Selected in the list by alice"}

@@ -612,6 +612,7 @@ def test_poll__trouble_stands_on_the_accounts_pages(alice, account, server, outb
         "name": account.name, "from_email": account.from_email, "massmail": "on", "smtp_host": "127.0.0.1",
         "smtp_port": "2525", "smtp_security": "none", "imap_host": "127.0.0.1", "imap_port": str(server.port),
         "imap_security": "none", "imap_username": "anna", "new_imap_password": "other", "lanes": "1",
+        "ramp_step": "10",
     }  # fmt: skip
     response = client.post(reverse("admin:massmail_emailaccount_change", args=[account.pk]), form)
     assert response.status_code == 302, response.context["errors"]

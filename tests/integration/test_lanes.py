@@ -135,7 +135,7 @@ def test_queries__a_paced_mail_costs_the_same_whatever_is_queued(alice, bob):
         run_lane(box.pk, clock=world.clock())  # the first of the day also makes the rows it writes to
         counts.append(len(statements(lambda box=box: run_lane(box.pk, clock=world.clock("2026-11-23 10:05")))))
     assert counts[0] == counts[1]
-    assert counts[0] <= 22
+    assert counts[0] <= 23
 
 
 PAUSED = 10_000

@@ -260,3 +260,10 @@ def test_providers__what_is_missing_or_unsafe_is_said(settings, options, words):
     settings.MASSMAIL_OAUTH_PROVIDERS = {"google": options}
     with pytest.raises(MassmailConfigurationError, match=words):
         connecting.providers()
+
+
+def test_providers__a_wrong_one_does_not_spoil_the_others(settings):
+    settings.MASSMAIL_OAUTH_PROVIDERS = {"acme": {}, "google": {"client_id": "a"}}
+    assert connecting.find_provider("google").client_id == "a"
+    with pytest.raises(MassmailConfigurationError, match="'acme'"):
+        connecting.find_provider("acme")

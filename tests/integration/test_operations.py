@@ -324,7 +324,7 @@ def test_exclude__by_message_and_date(alice, account):
     assert addresses(draft) == {"fresh0@alice.example"}
     assert operations.exclude_received(draft, by=alice) == 0
     log = [text for action, _by, text in deeds(draft) if action == AuditAction.RECEIVED_LEFT_OUT]
-    assert log == [f"“{text}”, since Mon 1 Jun, 00:00: 2", f"“{text}”: 2"]
+    assert log == [f"“{text}”, since Mon 1 Jun 2026, 00:00: 2", f"“{text}”: 2"]
     books_balance()
 
 
@@ -757,7 +757,7 @@ def test_schedule(alice, account):
     assert run(clock=world.clock("2026-11-24 09:30"), until_idle=True) == 0
     assert run(clock=world.clock("2026-11-25 09:30"), until_idle=True) == 1
     log = [text for action, _by, text in deeds(mailing) if action == AuditAction.SCHEDULED]
-    assert log == ["Tue 24 Nov, 09:00", "Wed 25 Nov, 09:00"]
+    assert log == ["Tue 24 Nov 2026, 09:00", "Wed 25 Nov 2026, 09:00"]
 
 
 # Cost -----------------------------------------------------------------------------------------------------------------

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 from email import message_from_bytes, policy
+from itertools import count
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
+from django.utils.html import escape
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 
 from example_project.crm.mailing import ContactRecipients
 from example_project.crm.models import Contact
@@ -17,7 +23,17 @@ from massmail.engine.blanks import Blanks
 from massmail.engine.record import as_sent
 from massmail.engine.standalone import run
 from massmail.exceptions import CompositionError, LifecycleError
-from massmail.models import AuditEntry, Delivery, Mailing, Message, Recipient, Signature
+from massmail.models import (
+    Attachment,
+    AuditEntry,
+    Delivery,
+    EmailAccount,
+    Image,
+    Mailing,
+    Message,
+    Recipient,
+    Signature,
+)
 from massmail.recipient_types import problems
 from massmail.transport import memory
 from tests import world
@@ -373,6 +389,63 @@ def test_as_sent__is_what_was_sent_byte_for_byte(served):
     assert without_date(made) == without_date(sent_to(served))
     date = message_from_bytes(made, policy=policy.default)["Date"].datetime
     assert abs((date - served.sending_at).total_seconds()) < 1
+
+
+numbers = count()
+ANYTHING = st.text(st.characters(exclude_categories=["Cc", "Cn", "Co", "Cs"]), max_size=40)
+
+
+@settings_of(
+    max_examples=8,
+    phases=[Phase.generate],
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(name=ANYTHING, words=ANYTHING.filter(str.strip), file=st.binary(max_size=200), replaced=st.booleans())
+def test_as_sent__with_files_that_are_replaced_or_deleted_since(django_user_model, name, words, file, replaced):
+    """Whatever stood in the recipient's record, the message, a picture and an attachment, all of them changed later."""
+    number = next(numbers)
+    owner = django_user_model.objects.create(username=f"ann{number}", email=f"ann{number}@acme.example")
+    world.account(owner, f"box{number}")
+    (person,) = world.contacts(owner, 1, prefix=f"reader{number}", first_name=name.replace("\0", "")[:30])
+    picture = Image(owner=owner, name="logo.png", mime_type="image/png", width=1, height=1)
+    picture.file.save("logo.png", ContentFile(file))
+    text = f"<p>{escape(words)}</p>".translate({ord(brace): None for brace in "{}%#"} | dict.fromkeys(range(32)))
+    message = written(owner, f"<p>{{{{ first_name }}}}</p>{text}<img src=\"{{% cid_media 'logo.png' %}}\" alt=''>")
+    attachment = Attachment(message=message, name="Preise März.pdf", mime_type="application/pdf")
+    attachment.file.save("prices.pdf", ContentFile(file + b"!"))
+    mailing = lifecycle.start(world.mailing(owner, message=message), by=owner)
+    memory.clear()
+    run(clock=world.clock(), until_idle=True)
+    delivery = Delivery.objects.get(mailing=mailing)
+    assert delivery.status == DeliveryStatus.SENT
+    for stored in (picture.file, attachment.file):
+        path = stored.name
+        stored.storage.delete(path)
+        if replaced:
+            stored.storage.save(path, ContentFile(b"something else"))
+    Image.objects.all().delete()
+    Attachment.objects.all().delete()
+    Contact.objects.filter(pk=person.pk).update(first_name="Other")
+    Message.objects.update(content=LINK, subject="Other")
+    assert without_date(as_sent(delivery).data) == without_date(memory.outbox[-1].data)
+
+
+def test_start__stopped_by_what_the_template_left_open_and_by_the_servers_limit(alice):
+    account = world.account(alice)
+    world.contacts(alice, 1)
+    mailing = world.mailing(alice, message=written(alice, "<p>Greetings from [your company]</p>"))
+    with pytest.raises(LifecycleError, match="your company"):
+        lifecycle.start(mailing, by=alice)
+    Message.objects.update(content=f"<p>{'words ' * 100}</p>{LINK}")
+    EmailAccount.objects.update(size_limit=500)
+    mailing = Mailing.objects.get()
+    with pytest.raises(LifecycleError, match=rf"“{account.name}” takes 0\.0 MB"):
+        lifecycle.start(mailing, by=alice)
+    EmailAccount.objects.update(size_limit=50_000)
+    assert lifecycle.start(Mailing.objects.get(), by=alice).status == MailingStatus.ACTIVE
 
 
 def test_as_sent__links_do_nothing_where_the_recipient_is_gone(served):

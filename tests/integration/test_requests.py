@@ -259,6 +259,8 @@ HOSTILE = {
     b"Content-Type: image/png\nContent-Transfer-Encoding: base64\n\n!!!",
     "nested": b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" * 3000,
     "surrogates": "From: a@b.example\nSubject: \ud800\n\n\ud800".encode("utf-8", "surrogatepass"),
+    "script in plain text": b"From: a@b.example\nSubject: <script>alert(3)</script>\n\n"
+    b"<script>alert(1)</script><img src=x onerror=alert(2)>Hi",
     "script": b"From: a@b.example\nContent-Type: text/html\n\n<script>alert(1)</script><img src=x onerror=alert(2)>Hi",
 }
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import gc
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
+from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from massmail.choices import DeliveryStatus
 from massmail.models import Delivery, statements
 from massmail.models.statements import Statement, slot, together
 from tests import world
@@ -68,6 +74,65 @@ def test_together__all_or_nothing(addresses):
     with pytest.raises(DatabaseError), transaction.atomic():  # what was sent has a time, says the database
         together(first, second)
     assert kept() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_together__all_or_nothing_in_a_commit_of_its_own(addresses):
+    rows = Delivery.objects.filter(address=slot(Delivery, "address"))
+    sent = Statement(rows, status="sent", sent_at=slot(Delivery, "sent_at"))
+    with pytest.raises(DatabaseError):
+        together(bound(replying(), addresses[0]), sent.bound(address=addresses[1], sent_at=None))
+    assert kept() == {}
+    with CaptureQueriesContext(connection) as seen:
+        together(bound(replying(), addresses[0]), bound(replying(2), addresses[1]))
+    connection.close()  # what was not committed is gone
+    assert set(kept()) == set(addresses[:2])
+    if connection.vendor == "sqlite":
+        words = [query["sql"].split(" ", 1)[0] for query in seen]
+        assert words == ["BEGIN", "UPDATE", "UPDATE", "COMMIT"]
+
+
+MOMENT = dt.datetime(2026, 3, 29, 1, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+SAVED = {
+    "mailing": 7,
+    "account": None,
+    "object_id": "a %s",
+    "status": DeliveryStatus.SENT,
+    "attempts": 3,
+    "values": {"a": "ä", "day": dt.date(2026, 3, 1)},
+    "sent_at": MOMENT,
+    "not_before": None,
+    "version": 12,
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_quick_save__gives_what_the_field_itself_gives(name):
+    field = Delivery._meta.get_field(name)
+    value = SAVED[name]
+    quick, careful = statements.quick_save(field, connection)(value), field.get_db_prep_save(value, connection)
+    assert type(quick) is type(careful)
+    assert getattr(quick, "obj", quick) == getattr(careful, "obj", careful)
+
+
+def test_statement__outlives_the_threads_that_ran_it(addresses):
+    statement, seen = replying(), []
+
+    def run():
+        own = connections["default"]
+        statement.form_for(own)
+        seen.append(weakref.ref(own))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert [kept_alive() for kept_alive in seen] == [None]
+
+
+def test_statement__members_of_enums_are_plain_values(addresses):
+    statement = Statement(Delivery.objects.filter(status=DeliveryStatus.QUEUED), status=DeliveryStatus.SKIPPED)
+    assert {type(param) for param in statement.constants} == {str}
 
 
 def run_pairs(addresses, *pair):

@@ -145,7 +145,7 @@ def press(person: Any, thing: Any, account: EmailAccount, /, **data: Any) -> lis
 def test_message_page__as_the_chosen_recipient(alice, account, outbox):
     _first, second = world.contacts(alice, 2)
     (told,) = press(alice, world.message(alice), account, recipient=f"crm.contact:{second.pk}")
-    assert told.endswith("The server said: dot: 250 2.0.0 Kept in memory")
+    assert told.endswith("The server's words: 250 2.0.0 Kept in memory")
     assert b"Subject: News for First1" in outbox[0].data
 
 

@@ -89,6 +89,57 @@ def options(monkeypatch):
     return good
 
 
+CLIENT = {"client_id": "id"}
+OWN = CLIENT | {"authorize_url": "https://id.example/a", "token_url": "https://id.example/t", "scopes": ["mail"]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"google": CLIENT, "microsoft": CLIENT | {"client_secret": "s", "label": "Office"}},
+        {"own-id_2": OWN | {"extra": {"prompt": "consent"}}, "here": OWN | {"token_url": "http://127.0.0.1:8080/t"}},
+    ],
+)
+def test_oauth_providers__good(table, settings):
+    settings.MASSMAIL_OAUTH_PROVIDERS = table
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (["google"], "must be a dictionary"),
+        ({"google": "id"}, "['google'] must be a dictionary of options"),
+        ({"google": {"client_secret": "s"}}, "['google'] lacks client_id."),
+        ({"google": {"client_id": ""}}, "lacks client_id."),
+        ({"acme": CLIENT}, "['acme'] lacks authorize_url, token_url, scopes."),
+        ({"google": CLIENT | {"clientsecret": "s"}}, "unknown options: clientsecret."),
+        ({"google": {"client_id": 7}}, "client_id must be a text."),
+        ({"acme": OWN | {"scopes": "mail openid"}}, "scopes must be a list of texts."),
+        ({"acme": OWN | {"extra": ["prompt"]}}, "extra must be a dictionary"),
+        ({"acme": OWN | {"token_url": "http://id.example/t"}}, "token_url must begin with https://"),
+        ({"acme": OWN | {"authorize_url": "http://id.example/a"}}, "authorize_url must begin with https://"),
+        ({"acme": OWN | {"token_url": "ftp://localhost/t"}}, "token_url must begin with https://"),
+        ({"acme": OWN | {"token_url": "https:///t"}}, "token_url must begin with https://"),
+        ({"acme": OWN | {"token_url": "https://[id.example"}}, "token_url must begin with https://"),
+        ({"our id": OWN}, "['our id']: a name has up to 50 letters"),
+        ({"x" * 51: OWN}, "a name has up to 50 letters"),
+    ],
+)
+def test_oauth_providers__wrong(table, words, settings):
+    settings.MASSMAIL_OAUTH_PROVIDERS = table
+    assert ids() == ["E014"]
+    assert words in text_of("E014")
+
+
+def test_oauth_providers__each_problem_is_said_and_no_secret(settings):
+    secret = "canary-client-secret"
+    settings.MASSMAIL_OAUTH_PROVIDERS = {"google": {"client_secret": secret}, "acme": {"client_secret": [secret]}}
+    assert ids() == ["E014"] * 3
+    assert secret not in text_of("E014")
+
+
 def test_nothing_to_complain_about():
     assert ids(deploy=True) == []
 
@@ -279,7 +330,7 @@ def test_documents_list_every_check():
     code = "".join(path.read_text() for path in (ROOT / "massmail").rglob("*.py"))
     used = set(re.findall(r'"massmail\.([EW]\d{3})"', code))
     listed = re.findall(r"^\| `massmail\.([EW]\d{3})`", (ROOT / "docs/checks.md").read_text(), re.MULTILINE)
-    assert len(used) == 22
+    assert len(used) == 24
     assert sorted(used) == sorted(listed)
 
 
@@ -290,3 +341,9 @@ def test_documents_list_every_setting_with_its_default():
     }
     assert dict(rows) == as_written
     assert len(rows) == len(DEFAULTS)
+
+
+@pytest.mark.parametrize("servers", ["192.0.2.53", ["dns.acme.example"], ["192.0.2.53:0"], ["192.0.2.53:x"], [53]])
+def test_dns_servers(settings, servers):
+    settings.MASSMAIL_DNS_SERVERS = servers
+    assert ids() == ["E013"]

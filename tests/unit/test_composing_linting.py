@@ -14,8 +14,7 @@ from massmail.choices import Level, Rule, SignatureType
 from massmail.composing import check
 from massmail.composing.linting import MOST_ALIKE, Remark, lint, variables_needed
 from massmail.composing.linting.wording import CLIPPED_AT
-from massmail.composing.starters import STARTERS
-from massmail.models import Message, Signature
+from massmail.models import EmailAccount, Message, Signature
 
 pytestmark = pytest.mark.django_db
 
@@ -26,6 +25,10 @@ LINK = '<a href="{{ unsubscribe_url }}">Unsubscribe</a>'
 def written(body: str = "<p>News</p>", **fields: Any) -> Message:
     texts = {"subject": "News of spring", "preheader": "What is new", "content": f"<p>Words</p>{body}\n<p>{LINK}</p>"}
     return Message(**{**texts, **fields})
+
+
+def named(*names: str, **fields: Any) -> list[EmailAccount]:
+    return [EmailAccount(from_name=name, name="Second", **fields) for name in names]
 
 
 def said(message: Message, **options: Any) -> list[tuple[Rule, Level]]:
@@ -39,11 +42,6 @@ def only(body: str = "<p>News</p>", **fields: Any) -> Remark:
 
 def test_nothing_to_say():
     assert lint(written()) == []
-
-
-@pytest.mark.parametrize("each", STARTERS, ids=lambda each: each.name)
-def test_starters_have_no_remarks(each):
-    assert lint(Message(subject=each.subject, preheader=each.preheader, content=each.content)) == []
 
 
 # Addresses ------------------------------------------------------------------------------------------------------------
@@ -280,8 +278,8 @@ def test_preheader():
 
 
 def test_names_of_senders():
-    assert lint(written(), from_names=["Ann Lee", "Анна", ""]) == []
-    remarks = lint(written(), from_names=["Ann\u202e", "Ann\u202e", "P\u0430ypal"])
+    assert lint(written(), senders=named("Ann Lee", "Анна", "")) == []
+    remarks = lint(written(), senders=named("Ann\u202e", "Ann\u202e", "P\u0430ypal"))
     assert [(each.rule, each.field) for each in remarks] == [(Rule.DISGUISE, "")] * 2
     assert "\u202e" not in remarks[0].text
 
@@ -300,6 +298,42 @@ def test_plain_text__without_words():
 def test_sizes():
     assert only("<p>" + "a " * (CLIPPED_AT // 2) + "</p>").rule is Rule.CLIPPED
     assert lint(written("<p>" + "a " * (CLIPPED_AT // 2 - 500) + "</p>")) == []
+
+
+def test_sizes__over_what_an_account_takes():
+    words = "x" * 3_000
+    assert lint(written(f"<p>{words}</p>"), senders=named("Ann", size_limit=20_000)) == []
+    assert lint(written(f"<p>{words}</p>"), senders=named("Ann", size_limit=None)) == []
+    large = written(f"<p>{words * 250}</p>", plain_text="News")
+    remark, clipped = lint(large, senders=named("Ann", size_limit=500_000))
+    assert clipped.rule is Rule.CLIPPED
+    assert (remark.rule, remark.stops) == (Rule.TOO_LARGE, True)
+    assert "0.8 MB" in remark.text
+    assert "“Second” takes 0.5 MB" in remark.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "line"),
+    [
+        ({"subject": "News of [your company]"}, "subject", 1),
+        ({"content": f"<p>[Your company],\n[YOUR street and town]</p>{LINK}"}, "content", 1),
+        ({"plain_text": "Hello\n[ your words ]"}, "plain_text", 2),
+    ],
+)
+def test_leftovers_of_a_template(fields, field, line):
+    remark = lint(written(**fields))[0]
+    assert (remark.rule, remark.stops, remark.field, remark.line) == (Rule.LEFTOVER, True, field, line)
+
+
+def test_leftovers__not_what_people_write():
+    assert lint(written("<p>[1] [yours] [your] See [below]. <a href='https://a.example/'>Your company</a></p>")) == []
+
+
+@pytest.mark.parametrize("host", ["example.com", "www.example.org", "EXAMPLE.net"])
+def test_leftovers__addresses_that_are_nobodys(host):
+    remark = only(f'<a href="https://{host}/x">Look</a>')
+    assert (remark.rule, remark.stops) == (Rule.LEFTOVER, False)
+    assert lint(written('<a href="https://example.com.acme.example/">Look</a>')) == []
 
 
 def test_sizes__of_the_whole_mail(monkeypatch):
@@ -428,7 +462,7 @@ PIECES = st.sampled_from(re.split(" ", WORDS))
 def test_never_raises(text, is_signature):
     signature = Signature(type=SignatureType.HTML, content=text) if is_signature else None
     message = written("" if is_signature else text, subject=text, preheader=text, signature=signature)
-    for remark in lint(message, from_names=[text]):
+    for remark in lint(message, senders=named(text)):
         assert remark.text
         assert remark.remedy
 

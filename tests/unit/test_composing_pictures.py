@@ -92,6 +92,14 @@ def test_pixel_bomb_is_not_unpacked(side):
         read_picture(bomb)
 
 
+def test_pixels_are_counted_over_all_frames(monkeypatch):
+    """A picture without any fault but its size; of one that moves, all frames count."""
+    monkeypatch.setattr("massmail.composing.pictures.MAX_PIXELS", 2000)
+    read_picture(moving(2))
+    with pytest.raises(PictureError, match="million pixels"):
+        read_picture(moving(3))
+
+
 def moving(frames: int, *, size: tuple[int, int] = (40, 20)) -> bytes:
     images = [Image.new("RGB", size, (n * 10, 0, 0)) for n in range(frames)]
     for number, image in enumerate(images):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from massmail.composing import File, Links, preview, render
 from massmail.composing.preparing import compiled
 from massmail.composing.skeleton import TextPart
+from massmail.transport import wire
 
 LINKS = Links(unsubscribe="https://news.example.com/massmail/u/" + "A" * 22, mailto="leave@acme.example")
 SENDER = SimpleNamespace(from_email="ann@acme.example", from_name="Ann Lee, Acme", reply_to="office@acme.example")
@@ -122,6 +123,9 @@ def test_pieces__make_the_message_that_care_makes(shape, first, second, a, b, fi
     head = email.message_from_bytes(data)
     assert str(make_header(decode_header(re.sub(r"\r\n(?=[ \t])", "", head["Subject"])))) == rendered.subject
     assert_travels(data)
+    # The transport does not look through what is said to be ready.
+    assert type(data) is wire.Ready
+    assert wire.is_ready(bytes(data))
 
 
 def assert_travels(data: bytes) -> None:
@@ -154,6 +158,19 @@ def test_structure__levels_with_one_thing_are_left_out(files, kinds):
     assert [part.get_content_type() for part in message.walk()] == kinds
     boundaries = [part.get_boundary() for part in message.walk() if part.is_multipart()]
     assert len(set(boundaries)) == len(boundaries)
+
+
+@pytest.mark.parametrize(
+    "text", ["Dear ", "\n.x\n..y", "." * 200, "x" * 75 + ".", "x" * 75 + "...y", "ж" * 300 + "\n.x", "\n.\n"]
+)
+@pytest.mark.parametrize("value", ["Ann", ".", "..", "\n.x\n", "\r\n.x\r\n", "x" * 75 + ".", "." * 100])
+def test_pieces__no_line_begins_with_a_dot(text, value):
+    """Also where a soft line break brings one to the start of a line."""
+    data, rendered = compose(SHAPES[1], text, ". And so on", {"a": value})
+    assert type(data) is wire.Ready
+    assert wire.is_ready(bytes(data))
+    assert_travels(data)
+    assert parts(email.message_from_bytes(data, policy=SMTP)) == parts(careful(rendered, ()))
 
 
 def test_pieces__fixed_ones_are_encoded_once(monkeypatch):

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 
 from massmail.choices import MailDomain, Verdict
-from massmail.deliverability import Limits, Record, check_domain, check_recipient_domain
+from massmail.deliverability import Limits, Record, check_domain, check_recipient_domain, sees_the_world
 from massmail.deliverability.lookups import MOST_ALIASES, Lookups, Status
 from massmail.deliverability.rules import RULES
 from tests.domains import HEALTHY, IMPATIENT, look, of, one
 from tests.nameserver import GARBAGE, NO_ANSWERS, SERVFAIL, SILENT, NameServer
-from tests.unit import test_deliverability_dkim, test_deliverability_dmarc, test_deliverability_spf
+from tests.unit import (
+    test_deliverability_dkim,
+    test_deliverability_dmarc,
+    test_deliverability_mail,
+    test_deliverability_spf,
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +112,8 @@ def test_rules__each_is_found_by_a_test_and_has_its_words() -> None:
     cases = [*MX, *REVERSE, *ALONE]
     for module in (test_deliverability_spf, test_deliverability_dkim, test_deliverability_dmarc):
         cases += module.FOUND
-    assert set(RULES) == {code for code, *_ in cases}
+    of_mail = [*test_deliverability_mail.FOUND, *test_deliverability_mail.ELSEWHERE]
+    assert set(RULES) == {code for code, *_ in cases} | {code for code, *_ in of_mail}
     for rule in RULES.values():
         assert rule.seen
         assert rule.why
@@ -353,3 +359,14 @@ def test_lookups__addresses_of_the_version_asked_for(server: NameServer) -> None
     assert lookups.addresses("doubt.example").unknown
     assert lookups.addresses("six.example", (4,)).status is Status.NO_DATA
     assert [str(value) for value in lookups.addresses("both.example", (6,)).values] == ["2001:db8::1"]
+
+
+# Whom to believe
+
+
+@pytest.mark.parametrize(
+    ("zones", "sees"), [({"com": {"NS": ["a.gtld.example."]}}, True), ({}, False), ({"com": {"NS": SERVFAIL}}, False)]
+)
+def test_sees_the_world(server: NameServer, zones: dict[str, Any], sees: bool) -> None:
+    server.zones = zones
+    assert sees_the_world(resolver=server.resolver(), limits=IMPATIENT) is sees

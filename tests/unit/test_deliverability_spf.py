@@ -244,3 +244,15 @@ def test_spf__huge_record(server: NameServer) -> None:
     assert all(len(finding.seen) < 500 for finding in findings)
     assert one("spf.neutral_all", findings).record is None
     assert ("acme.example", "TXT") in server.tcp
+
+
+def test_record__without_includes_that_lead_nowhere(server: NameServer) -> None:
+    findings = look(server, spf(f"v=spf1 {OURS} include:gone.example -all"))
+    record = one("spf.broken_include", findings).record
+    assert record is not None
+    assert record.value == f"v=spf1 {OURS} -all"
+    # What it includes in turn is for others to mend.
+    findings = look(
+        server, spf(f"v=spf1 {OURS} include:a.example -all", **{"a.example": {"TXT": ["v=spf1 include:gone.example"]}})
+    )
+    assert one("spf.broken_include", findings).record is None

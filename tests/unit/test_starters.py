@@ -10,7 +10,8 @@ from django.contrib.staticfiles import finders
 from lxml import html
 from PIL import Image as Picture
 
-from massmail.composing import Links, check, prepare, preview
+from massmail.choices import Rule
+from massmail.composing import Links, check, lint, prepare, preview
 from massmail.composing.preparing import variables_used
 from massmail.composing.starters import STARTERS, Starter
 from massmail.models import Message
@@ -31,6 +32,16 @@ def test_can_be_sent_to_any_type(each):
     assert check(message(each), variables=[]) == []
     assert variables_used(message(each)) == set()
     assert each.preheader
+
+
+def test_starts_no_mailing_before_the_author_has_written_what_is_left_open(each):
+    remarks = lint(message(each))
+    assert {remark.rule for remark in remarks} == {Rule.LEFTOVER}
+    assert any(remark.stops and "[Your company]" in remark.text for remark in remarks)
+
+
+def test_names_no_day_that_goes_by(each):
+    assert not re.search(r"\b20\d\d\b|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day,", each.content + each.preheader)
 
 
 def test_is_small_and_has_a_text_part(each):

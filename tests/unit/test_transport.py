@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Any
 
 import pytest
 
 from massmail.choices import Phase, Security
 from massmail.transport import Endpoint, Reply
+from massmail.transport.session import CHUNK
 from massmail.transport.smtp import SMTPConnection
-from tests.conversations import CANARY, Serve, connected, deliver, endpoint, failure, failure_of_opening
+from tests.conversations import CANARY, MESSAGE, Serve, connected, deliver, endpoint, failure, failure_of_opening
 from tests.smtpd import DROP, STALL
+
+#: A text that takes more than one write.
+LARGE = b"Subject: News\r\n\r\n" + (b"x" * 70 + b"\r\n") * (2 * CHUNK // 72 + 10)
 
 
 @pytest.fixture(params=[(), ("PIPELINING",)], ids=["one by one", "at once"])
@@ -211,18 +216,70 @@ def test_deliver__lost_after_the_dot(serve: Serve) -> None:
 def test_deliver__server_speaks_before_the_dot(
     words: str, code: int | None, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small text is in the socket before the server hangs up; while it is not ended, that must be noticed."""
+    """Most of a large text is in the socket before the server hangs up; while it is not ended, that must be noticed."""
     server = serve(answers={"BODY": words or DROP})
     with connected(server) as connection:
         send_text = connection._talk.send_text
 
-        def send_slowly(text: bytes) -> None:
+        def send_slowly(text: memoryview) -> None:
             send_text(text)
             time.sleep(0.1)
 
         monkeypatch.setattr(connection._talk, "send_text", send_slowly)
-        error = failure(lambda: deliver(connection))
+        error = failure(lambda: deliver(connection, data=LARGE))
     assert (error.reply.phase, error.reply.code, error.handed_over) == (Phase.DATA, code, False)
+
+
+def writes_of(connection: SMTPConnection, data: bytes, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Deliver `data` and return what was written to the socket, one piece for each call."""
+    written: list[bytes] = []
+    talk = connection._talk
+
+    class Overheard:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+        def sendall(self, data: bytes) -> None:
+            written.append(bytes(data))
+            sock.sendall(data)
+
+    sock = talk.sock
+    monkeypatch.setattr(talk, "sock", Overheard())
+    assert deliver(connection, data=data).accepted
+    return [*written]
+
+
+def test_deliver__the_dot_goes_with_the_text(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes a mail, where the server takes the commands at once: each wakes it up."""
+    server = serve()
+    with connected(server) as connection:
+        at_once = connection._talk.has_extn("pipelining")
+        *commands, text = writes_of(connection, MESSAGE, monkeypatch)
+    assert len(commands) == (1 if at_once else 3)
+    assert text == MESSAGE + b".\r\n"
+
+
+def test_deliver__nothing_but_the_last_block_of_a_large_text_has_the_dot(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    with connected(server) as connection:
+        *_commands, first, second, third = writes_of(connection, LARGE, monkeypatch)
+    assert (len(first), len(second)) == (CHUNK, CHUNK)
+    assert first + second + third == LARGE + b".\r\n"
+    assert len(server.messages) == 1
+
+
+@pytest.mark.parametrize("more", [-3, -2, -1, 0, 1])
+def test_deliver__a_text_as_long_as_a_block(more: int, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dot and its line end are never torn apart."""
+    server = serve()
+    data = b"x" * (CHUNK + more - 2) + b"\r\n"
+    with connected(server) as connection:
+        writes = writes_of(connection, data, monkeypatch)
+    assert b"".join(writes).endswith(data + b".\r\n")
+    assert writes[-1].endswith(b"\n.\r\n")
+    assert len(server.messages) == 1
 
 
 def test_deliver__dot_that_could_not_be_sent_was_not_handed_over(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

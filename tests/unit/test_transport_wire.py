@@ -18,6 +18,17 @@ from tests.smtpd import SMTPServer
 # On the wire
 
 
+def test_ready__is_not_looked_through_again() -> None:
+    text = wire.Ready(b"Subject: News\r\n\r\nHello\r\n")
+    assert wire.dot_stuffed(wire.canonical(text)) is text
+
+
+@pytest.mark.parametrize("text", [b"a\nb\r\n", b"a\rb\r\n", b"a", b".\r\n", b"a\r\n.b\r\n"])
+def test_is_ready__no(text: bytes) -> None:
+    assert not wire.is_ready(text)
+    assert wire.is_ready(b"Subject: a.b\r\n\r\n a.\r\n")
+
+
 @pytest.mark.parametrize(
     ("address", "written"),
     [

@@ -17,7 +17,7 @@ from massmail.composing.linting.branches import variables_needed
 from massmail.composing.linting.draft import Draft, Remark
 from massmail.composing.preparing import prepare
 from massmail.exceptions import CompositionError
-from massmail.models import Message
+from massmail.models import EmailAccount, Message
 
 __all__ = ["Remark", "lint", "variables_needed"]
 
@@ -30,6 +30,7 @@ RULES: tuple[Callable[[Draft], Iterator[Remark]], ...] = (
     addresses.about_link_texts,
     branches.about_branches,
     wording.about_foreign_syntax,
+    wording.about_leftovers,
     wording.about_subject,
     wording.about_preheader,
     wording.about_disguise,
@@ -40,8 +41,9 @@ RULES: tuple[Callable[[Draft], Iterator[Remark]], ...] = (
 )
 
 
-def lint(message: Message, *, from_names: Iterable[str] = ()) -> list[Remark]:
-    """Return what is to be said about `message`, saved or not, errors first; `from_names` are those of its senders.
+def lint(message: Message, *, senders: Iterable[EmailAccount] = ()) -> list[Remark]:
+    """Return what is to be said about `message`, saved or not, errors first, also with regard to the accounts it leaves
+    through.
 
     Of what `check` refuses, it says what can be said all the same.
     """
@@ -49,7 +51,13 @@ def lint(message: Message, *, from_names: Iterable[str] = ()) -> list[Remark]:
         prepared = prepare(message)
     except CompositionError:
         prepared = None
-    remarks = [*_about(Draft.of(message, prepared), get_language()), *wording.about_names(from_names)]
+    draft, senders = Draft.of(message, prepared), list(senders)
+    limits = [(account.name, account.size_limit) for account in senders if account.size_limit]
+    remarks = [
+        *_about(draft, get_language()),
+        *wording.about_limits(draft, limits),
+        *wording.about_names(account.from_name for account in senders),
+    ]
     return sorted(remarks, key=lambda remark: remark.level is not Level.ERROR)
 
 

@@ -22,6 +22,7 @@ SHOWN = 80
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?=:)", re.IGNORECASE)
 _WRITTEN_ADDRESS = re.compile(r"(?:(?P<scheme>https?)://)?(?P<host>[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:[/?#]\S*)?", re.I)
+_RESERVED = re.compile(r"https?://(?:[\w-]+\.)*example\.(?:com|net|org)(?![\w.-])", re.IGNORECASE)
 _MAIL = re.compile(r"[^\s@<>]+@[\w-]+(?:\.[\w-]+)+")
 #: Last labels by which a bare "acme.com" is an address; "Node.js" is none.
 _TOP_LEVEL = re.compile(
@@ -74,7 +75,7 @@ def about_addresses(draft: Draft) -> Iterator[Remark]:
         names = {element.get(name) for element in page.root.iter() for name in ("id", "name") if element.get(name)}
         for address in addresses_in(page):
             if not address.begins_with_tag:
-                yield from _nowhere(address, names) or _relative(address) or _broken(address) or _insecure(address)
+                yield from _nowhere(address, names) or next(filter(None, (rule(address) for rule in _IN_ORDER)), [])
 
 
 def _nowhere(address: Address, names: set[str]) -> list[Remark]:
@@ -138,12 +139,25 @@ def _is_public(host: str) -> bool:
     )
 
 
+def _reserved(address: Address) -> list[Remark]:
+    """Say that the address stands for one that the author knows: these names are nobody's (RFC 2606, 3)."""
+    if not _RESERVED.match(address.value):
+        return []
+    text = _("“%(address)s” is an example, as it stands in the templates to start from: there is no such website.")
+    remedy = _("Write the address of your own page.")
+    return [address.remark(Level.WARNING, Rule.LEFTOVER, text % {"address": address.shown}, remedy)]
+
+
 def _insecure(address: Address) -> list[Remark]:
     if address.scheme != "http":
         return []
     text = _("“%(address)s” is not encrypted: browsers warn of such pages, and mail programs of such images.")
     remedy = _("Begin it with https://, if the website knows it.")
     return [address.remark(Level.WARNING, Rule.INSECURE_LINK, text % {"address": address.shown}, remedy)]
+
+
+#: What can be wrong with an address that leads somewhere: the first of them that is, is said.
+_IN_ORDER = (_relative, _broken, _reserved, _insecure)
 
 
 def about_link_texts(draft: Draft) -> Iterator[Remark]:

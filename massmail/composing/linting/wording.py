@@ -41,6 +41,7 @@ _FOREIGN = (
     (re.compile(r"\[\[\s*[\w.:-]{1,80}\s*\]\]"), False),
     (re.compile(r"[$#]\{\s*[\w.]{1,80}\s*\}"), False),
 )
+_LEFT_OPEN = re.compile(r"\[\s*your\s[^\[\]\n]{1,60}\]", re.IGNORECASE)
 _SCRIPTS = {"LATIN", "CYRILLIC", "GREEK"}
 
 
@@ -97,18 +98,38 @@ def _visible(page: Page, element: Any) -> Iterator[str]:
         yield page.mask.restore(child.tail or "")
 
 
+def size_of(draft: Draft) -> int:
+    """Return the octets of a whole mail, about: without its head, and with placeholders instead of values."""
+    # In base64, three bytes become four characters, and each 76 of them a line (RFC 2045, 6.8).
+    return len(draft.html.encode()) + len(draft.text.encode()) + round(draft.files * 4 / 3 * 78 / 76)
+
+
+def about_limits(draft: Draft, limits: Iterable[tuple[str, int]]) -> Iterator[Remark]:
+    """Yield the accounts whose servers take no mail of this size; `limits` are their names and octets (RFC 1870)."""
+    whole = size_of(draft)
+    for name, limit in limits:
+        if whole > limit:
+            text = _("Each mail has %(size).1f MB, but the server of “%(account)s” takes %(limit).1f MB at most.")
+            yield Remark(
+                level=Level.ERROR,
+                rule=Rule.TOO_LARGE,
+                text=text % {"size": whole / 1_000_000, "account": name, "limit": limit / 1_000_000},
+                remedy=_("Put large files on your website and write links to them."),
+                field="attachments",
+            )
+
+
 def about_sizes(draft: Draft) -> Iterator[Remark]:
     size = len(draft.html.encode())
     if size > CLIPPED_AT:
         text = _("The HTML has %(size)d kB. Gmail cuts it off at 102 kB, with the link to unsubscribe.")
         remedy = _("Shorten it, and delete styles that are not used.")
         yield _about("content", Rule.CLIPPED, text % {"size": -(-size // 1024)}, remedy)
-    # In base64, three bytes become four characters, and each 76 of them a line (RFC 2045, 6.8).
-    whole = size + len(draft.text.encode()) + round(draft.files * 4 / 3 * 78 / 76)
+    whole = size_of(draft)
     if whole > LARGEST_MAIL:
         text = _("Each mail has %(size).1f MB. Many servers refuse more than 10.")
         remedy = _("Put large files on your website and write links to them.")
-        yield _about("attachments", Rule.TOO_LARGE, text % {"size": whole / 1_024_000}, remedy)
+        yield _about("attachments", Rule.TOO_LARGE, text % {"size": whole / 1_000_000}, remedy)
 
 
 def about_foreign_syntax(draft: Draft) -> Iterator[Remark]:
@@ -133,6 +154,21 @@ def _searched(source: Source) -> str:
     if not source.is_html:
         return source.text
     return _SHEET.sub(lambda sheet: "\n" * sheet[0].count("\n"), source.text)
+
+
+def about_leftovers(draft: Draft) -> Iterator[Remark]:
+    """Yield where the author has not yet written what a template to start from leaves open: "[your company]"."""
+    for source in draft.sources:
+        for number, line in enumerate(_searched(source).split("\n"), start=1):
+            for found in _LEFT_OPEN.finditer(line):
+                yield Remark(
+                    level=Level.ERROR,
+                    rule=Rule.LEFTOVER,
+                    text=_("“%(text)s” still stands there as in the template.") % {"text": found[0]},
+                    remedy=_("Write your own words there, or delete it."),
+                    field=source.field,
+                    line=number,
+                )
 
 
 def about_disguise(draft: Draft) -> Iterator[Remark]:

@@ -1,7 +1,8 @@
 """Templates that a new message can start from.
 
 Whole pages, built of tables, responsive, readable in the dark and by screen readers. They use no variables but the
-link to unsubscribe, since not every type of recipients has the same ones, and pictures of the app's own.
+link to unsubscribe, since not every type of recipients has the same ones, and pictures of the app's own. What only the
+author knows stands in brackets, as "[your company]": no mailing starts with that (`linting.wording.about_leftovers`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ STARTERS = (
         title=_("Invitation"),
         description=_("When, where, an answer"),
         subject="You are invited",
-        preheader="An evening with open doors: Thursday, 1 October.",
+        preheader="An evening with open doors, and time to talk.",
     ),
     Starter(
         name="letter",

@@ -20,7 +20,7 @@ RULES = {
         why=_(
             "DKIM is set up for the domain. Whether this account's mail is signed with that key shows only in a mail."
         ),
-        fix=_("Send a test mail to yourself and look for its DKIM signature."),
+        fix=_("Press “Send a test mail to itself”: it shows how the account's mail is signed."),
         source="RFC 6376, 3.6.2",
         guessed=True,
     ),
@@ -28,9 +28,7 @@ RULES = {
         verdict=Verdict.UNKNOWN,
         seen=_("A guess: no usable key at the usual names of %(domain)s: %(names)s"),
         why=_("The DNS can't be asked for all keys of a domain: there may be one under another name."),
-        fix=_(
-            "Send a test mail to yourself and look for its DKIM signature. If it has none, ask your provider for DKIM."
-        ),
+        fix=_("Press “Send a test mail to itself”. If that mail has no signature, ask your provider for DKIM."),
         source="RFC 6376, 3.1 and 3.6.2",
         guessed=True,
     ),
@@ -38,7 +36,7 @@ RULES = {
         verdict=Verdict.UNKNOWN,
         seen=_("A guess: the DNS gave no answer for usual names of keys: %(names)s"),
         why=_("Whether DKIM is set up for the domain is not known."),
-        fix=_("Check again later, or send a test mail to yourself and look for its DKIM signature."),
+        fix=_("Check again later, or press “Send a test mail to itself”: it shows how the account's mail is signed."),
         source="RFC 6376, 6.1.2",
         guessed=True,
     ),

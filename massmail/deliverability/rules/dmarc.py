@@ -18,7 +18,7 @@ RULES = {
             "That is what Gmail and Yahoo require at least. It only watches: forged mail of the domain is not stopped."
         ),
         fix=_("When the reports show that all your own mail passes, go on to “quarantine” and “reject”."),
-        source="RFC 9989, 4.7; Gmail and Yahoo sender requirements",
+        source="RFC 9989, 4.7; Gmail and Yahoo sender requirements (February 2024)",
     ),
     "dmarc.quarantine": Rule(
         verdict=Verdict.GOOD,
@@ -44,7 +44,7 @@ RULES = {
         seen=_("No DMARC record for %(domain)s. Looked for at: %(names)s"),
         why=_AS_IF_NONE,
         fix=_("Publish this record; take an address for the reports that somebody reads, or a service that does."),
-        source="RFC 9989, 4.10; Gmail and Yahoo sender requirements",
+        source="RFC 9989, 4.10; Gmail and Yahoo sender requirements (February 2024), Microsoft's (May 2025)",
     ),
     "dmarc.mistyped": Rule(
         verdict=Verdict.BAD,
@@ -111,14 +111,14 @@ RULES = {
         verdict=Verdict.GOOD,
         seen=_("SPF checks %(spf)s, which belongs to %(domain)s. For which domain DKIM signs is not known yet."),
         why=_("SPF alone is enough to pass DMARC, as long as mail is not forwarded."),
-        fix=_("Send a test mail to yourself to see whether DKIM signs for the same domain."),
+        fix=_("Press “Send a test mail to itself” to see whether DKIM signs for the same domain."),
         source="RFC 9989, 4.4.2",
     ),
     "alignment.unknown": Rule(
         verdict=Verdict.UNKNOWN,
         seen=_("Whether SPF (%(spf)s) or DKIM (%(dkim)s) belongs to %(domain)s is not known."),
         why=_("At least one of them has to, or all mail of the account fails DMARC."),
-        fix=_("Send a test mail to yourself, and check again later."),
+        fix=_("Press “Send a test mail to itself”, and check again later."),
         source="RFC 9989, 4.4",
     ),
 }

@@ -30,7 +30,7 @@ RULES = {
             "Gmail, Yahoo and Microsoft refuse mail, or file it as spam, if nothing says who may send for its domain."
         ),
         fix=_("Publish this record. Add whatever else sends mail for the domain."),
-        source="RFC 7208, 4.5; Gmail and Yahoo sender requirements",
+        source="RFC 7208, 4.5; Gmail and Yahoo sender requirements (February 2024), Microsoft's (May 2025)",
     ),
     "spf.mistyped": Rule(
         verdict=Verdict.BAD,

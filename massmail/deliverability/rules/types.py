@@ -11,7 +11,10 @@ from massmail.choices import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The verdict and the texts of one kind of finding; `seen`, `why` and `fix` take the finding's facts by `%`."""
+    """The verdict and the texts of one kind of finding; `seen`, `why` and `fix` take the finding's facts by `%`.
+
+    `guessed`: it is about a name nobody has seen in a mail. Not `counts`: it says nothing about the account as a whole.
+    """
 
     verdict: Verdict
     seen: Promise
@@ -19,3 +22,4 @@ class Rule:
     fix: Promise | str = ""
     source: str
     guessed: bool = False
+    counts: bool = True

@@ -18,8 +18,10 @@ def advice(account: EmailAccount) -> str:
             return _("Connect the account again on its page.")
         case AccountTrouble.ENCRYPTION:
             return _(
-                "Check the server's name, port and security on the account's page: the name must be the one in the "
-                "server's certificate. Saving them releases the account."
+                "Check the server's name, port and security on the account's page; saving them releases the account. "
+                "The name must be the one in the server's certificate, which a public authority has signed. If all is "
+                "right, somebody else may answer in the server's place: ask whoever runs this site's network. No "
+                "password was sent."
             )
         case AccountTrouble.SERVER:
             return _(
@@ -40,6 +42,11 @@ def advice(account: EmailAccount) -> str:
             return _(
                 "Find out why its mail is refused before you release the account on its page: the recipients, the "
                 "content, or the domain's SPF, DKIM and DMARC."
+            )
+        case AccountTrouble.RETURNS:
+            return _(
+                "Look at the recipients that failed, and find out where their addresses come from and whether they "
+                "expect this mail. Then release the account on its page."
             )
     return _("Mend what the provider complains about, then release the account on its page.")
 

@@ -6,9 +6,8 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from django.db import models
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 
+from massmail import moments
 from massmail.choices import HoldReason
 from massmail.models import MassmailSettings
 
@@ -28,6 +27,6 @@ class Hold:
     about: models.Model | None = field(default=None, compare=False)
 
 
-def show(moment: dt.datetime, settings: MassmailSettings) -> str:
-    """Return `moment` as people read it, in the settings' time zone: "Mon 30 Nov, 08:30"."""
-    return date_format(localtime(moment, settings.zone), "D j M, H:i")
+def show(moment: dt.datetime, settings: MassmailSettings, *, now: dt.datetime | None = None) -> str:
+    """Return `moment` as people read it at `now`, in the settings' time zone: "Mon 30 Nov, 08:30", "today 08:30"."""
+    return moments.when(moment, zone=settings.zone, now=now)

@@ -6,8 +6,6 @@ import datetime as dt
 from typing import Any
 
 from django.apps import apps
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from massmail.choices import HoldReason
@@ -15,6 +13,7 @@ from massmail.conf import conf
 from massmail.engine.holds.hold import Hold
 from massmail.engine.pulse import TICK
 from massmail.models import Heartbeat, MassmailSettings
+from massmail.moments import when
 
 #: The heartbeat of the engine's tick is missed after this many intervals.
 MISSED_TICKS = 12
@@ -57,15 +56,15 @@ def silence(ticked_at: dt.datetime | None, *, now: dt.datetime) -> Hold | None:
         return None
     since = _("there has never been a tick.")
     if ticked_at is not None:
-        since = _("the last tick was at %(time)s.") % {"time": _show(ticked_at)}
-    return _schedule_hold(ticked_at, since) or Hold(
+        since = _("the last tick was %(time)s.") % {"time": when(ticked_at, now=now)}
+    return _schedule_hold(ticked_at, since, now=now) or Hold(
         reason=HoldReason.NO_HEARTBEAT,
         detail=_("No worker or beat is alive: %(since)s") % {"since": since},
         remedy=_("Ask whoever runs this site to start Celery's worker and beat."),
     )
 
 
-def _schedule_hold(ticked_at: dt.datetime | None, since: str) -> Hold | None:
+def _schedule_hold(ticked_at: dt.datetime | None, since: str, *, now: dt.datetime) -> Hold | None:
     """Return what the table of periodic tasks tells of a silence; None where it tells nothing, or there is none."""
     if not apps.is_installed("django_celery_beat"):
         return None
@@ -86,8 +85,8 @@ def _schedule_hold(ticked_at: dt.datetime | None, since: str) -> Hold | None:
     if ticked_at and task.last_run_at and task.last_run_at - ticked_at > patience():
         return Hold(
             reason=HoldReason.NO_WORKER,
-            detail=_("No worker answers: beat rang at %(time)s, but %(since)s")
-            % {"time": _show(task.last_run_at), "since": since},
+            detail=_("No worker answers: beat rang %(time)s, but %(since)s")
+            % {"time": when(task.last_run_at, now=now), "since": since},
             remedy=_("Ask whoever runs this site to start Celery's worker, or more of them."),
         )
     return None
@@ -102,7 +101,3 @@ def periodic_task() -> Any:
         return None
     rows = apps.get_model("django_celery_beat", "PeriodicTask")._default_manager.filter(task=TASK)
     return rows.order_by("-enabled", "pk").first()
-
-
-def _show(moment: dt.datetime) -> str:
-    return date_format(localtime(moment), "D j M, H:i")

@@ -6,15 +6,17 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext as _
 
-from massmail.choices import HoldReason, MailingStatus
+from massmail.choices import OF_RECIPIENT, DeliveryStatus, HoldReason, MailingStatus
 from massmail.engine.candidates import type_of
 from massmail.engine.holds.accounts import attended_holds, inactive_users, owner_inactive
 from massmail.engine.holds.hold import Hold, show
+from massmail.engine.holds.limits import recipient_hold
 from massmail.engine.holds.machine import deployment_hold
 from massmail.engine.lanes import usable_accounts, work
-from massmail.models import EmailAccount, Mailing, MassmailSettings
+from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 
 #: The rules let it go, and nobody does it.
 UNATTENDED = frozenset({HoldReason.NO_HEARTBEAT, HoldReason.NO_SCHEDULE, HoldReason.NO_WORKER, HoldReason.BUSY})
@@ -88,6 +90,7 @@ class _Facts:
         everyone = [account for accounts in self.accounts.values() for account in accounts]
         self.holds = attended_holds(everyone, now=now, settings=settings, alive=alive)
         self.work = work(mailings, now=now)
+        self.waiting = _first_waiting([mailing for mailing in mailings if not any(self.work[mailing.pk].values())])
 
     def hold(self, mailing: Mailing) -> Hold | None:
         if hold := lasting_hold(mailing, self.settings, inactive=self.inactive.get(mailing.owner_id)):
@@ -96,16 +99,29 @@ class _Facts:
             return Hold(
                 reason=HoldReason.START_AT,
                 until=mailing.start_at,
-                detail=_("It starts at %(time)s.") % {"time": show(mailing.start_at, self.settings)},
+                detail=_("It starts %(time)s.") % {"time": show(mailing.start_at, self.settings, now=self.now)},
                 remedy=_("Pause it to change the start."),
                 about=mailing,
             )
         accounts = self.accounts[mailing.owner_id]
         if not accounts:
             return accounts_hold(accounts)
-        return self._work_hold(self.work[mailing.pk], accounts)
+        return self._work_hold(mailing, self.work[mailing.pk], accounts)
 
-    def _work_hold(self, work: dict[int | None, bool], accounts: Sequence[EmailAccount]) -> Hold | None:
+    def _wait_hold(self, delivery: Delivery) -> Hold:
+        """Return the hold of a mailing of which everybody left waits: that of the one who waits the shortest."""
+        assert delivery.not_before is not None  # noqa: S101  it is among those that have it
+        return recipient_hold(
+            HoldReason(delivery.reason),
+            delivery.not_before,
+            address=delivery.address,
+            settings=self.settings,
+            now=self.now,
+        )
+
+    def _work_hold(
+        self, mailing: Mailing, work: dict[int | None, bool], accounts: Sequence[EmailAccount]
+    ) -> Hold | None:
         if not work:
             return None
         speakers = {account_id for account_id, due in work.items() if account_id and due}
@@ -114,6 +130,8 @@ class _Facts:
             speakers |= {account.pk for account in accounts if not account.main}
             if not speakers:
                 return accounts_hold(accounts)
+        if not speakers and mailing.pk in self.waiting:
+            return self._wait_hold(self.waiting[mailing.pk])
         if not speakers:
             return Hold(
                 reason=HoldReason.RETRY,
@@ -128,3 +146,14 @@ class _Facts:
         return (
             unattended[0] if unattended else min(waiting, key=lambda hold: (hold.until is None, hold.until or self.now))
         )
+
+
+def _first_waiting(mailings: Sequence[Mailing]) -> dict[int, Delivery]:
+    """Return of each of `mailings` who waits the shortest for a limit, where that is who waits the shortest at all."""
+    if not mailings:
+        return {}
+    waiting = Delivery.objects.filter(status=DeliveryStatus.QUEUED, not_before__isnull=False)
+    first = waiting.filter(mailing=OuterRef("pk")).order_by("not_before", "pk").values("pk")[:1]
+    keys = Mailing.objects.filter(pk__in=[mailing.pk for mailing in mailings]).order_by().values_list(Subquery(first))
+    rows = Delivery.objects.filter(pk__in=keys, reason__in=OF_RECIPIENT)
+    return {row.mailing_id: row for row in rows.only("mailing_id", "address", "reason", "not_before")}

@@ -119,7 +119,7 @@ def _busy(account: EmailAccount, taken: Sequence[Lane], settings: MassmailSettin
     return Hold(
         reason=HoldReason.BUSY,
         detail=_("The account “%(account)s” is talking to %(server)s since %(time)s and waits for an answer.")
-        % {"account": account.name, "server": account.smtp_host, "time": show(min(since), settings)},
+        % {"account": account.name, "server": account.smtp_host, "time": show(min(since), settings, now=now)},
         remedy=_("It goes on by itself. If this happens often, check the account's server and port."),
         about=account,
     )

@@ -14,11 +14,11 @@ from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from massmail import moments
 from massmail.audience import Creation, create_mailing, creation_of
 from massmail.choices import AuditAction, DeliveryStatus, Exclusion, MailingStatus, Relation
 from massmail.engine import lifecycle
 from massmail.engine.candidates import type_of
-from massmail.engine.holds import show
 from massmail.exceptions import OperationError
 from massmail.models import Delivery, LeftOut, Mailing, MassmailSettings, Message
 from massmail.models.mailings import audit
@@ -107,7 +107,7 @@ def exclude_received(
 
 def _excluded(message: Message, since: dt.datetime | None, count: int) -> str:
     words = _("“%(message)s”, since %(since)s: %(count)d") if since else _("“%(message)s”: %(count)d")
-    when = show(since, MassmailSettings.load()) if since else ""
+    when = moments.when(since, zone=MassmailSettings.load().zone, relative=False) if since else ""
     return words % {"message": message, "since": when, "count": count}
 
 

@@ -7,8 +7,58 @@
     const root = document.querySelector("[data-massmail-editor]");
     const part = (name) => root.querySelector(`[data-massmail-${name}]`);
 
-    class Preview {
+    // What was chosen to look at outlives saving, sending a test and coming back, in this tab.
+    class Choice {
         constructor() {
+            const page = root.dataset.recipients.replace(/(?:\/\d+)?\/recipients\/$/, "");
+            this.key = `massmail:preview:${page}:${root.dataset.owner}`;
+            this.restore();
+            for (const name of ["input", "change"]) {
+                part("person").closest(".massmail-see").addEventListener(name, () => this.keep());
+            }
+        }
+
+        get views() {
+            return [...root.querySelectorAll(".massmail-views > input")];
+        }
+
+        restore() {
+            let kept;
+            try {
+                kept = JSON.parse(sessionStorage.getItem(this.key));
+            } catch {
+                return; // no storage here, or nothing of ours in it
+            }
+            for (const view of kept ? this.views : []) {
+                view.checked = kept.views.includes(view.id);
+            }
+            const person = part("person");
+            if (kept?.person && ![...person.options].some((option) => option.value === kept.person)) {
+                person.append(new Option(kept.name, kept.person));
+            }
+            if (kept?.person) {
+                person.value = kept.person;
+            }
+            this.differs = Boolean(kept?.person) || part("dark").checked;
+        }
+
+        keep() {
+            const person = part("person");
+            const kept = {
+                person: person.value,
+                name: person.selectedOptions[0]?.text,
+                views: this.views.filter((view) => view.checked).map((view) => view.id),
+            };
+            try {
+                sessionStorage.setItem(this.key, JSON.stringify(kept));
+            } catch {
+                // It works without, until the page is left.
+            }
+        }
+    }
+
+    class Preview {
+        constructor({differs}) {
             this.form = root.closest("form");
             this.holder = part("frame");
             this.timer = null;
@@ -20,7 +70,9 @@
             part("dark").addEventListener("change", () => this.look());
             new ResizeObserver(() => this.fit()).observe(this.holder);
             if (root.dataset.live) {
-                this.look({documentToo: !("fresh" in root.dataset)});
+                this.look({documentToo: differs || !("fresh" in root.dataset)});
+            } else if (differs) {
+                this.look();
             }
         }
 
@@ -208,7 +260,7 @@
     }
 
     if (root) {
-        new Preview();
+        new Preview(new Choice());
         new Search();
     }
 }

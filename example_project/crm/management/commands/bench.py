@@ -18,6 +18,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from example_project.crm.management import creation_bench
 from example_project.crm.models import Company, Contact
 from massmail.audience import create_mailing
 from massmail.engine import lifecycle
@@ -50,7 +51,10 @@ CONTENT = (
 
 
 class Command(BaseCommand):
-    help = "Measures sending: `bench fill N` prepares N recipients, `bench send` sends to 127.0.0.1:2525 and times it."
+    help = (
+        "Measures sending: `bench fill N` prepares N recipients, `bench send` sends to 127.0.0.1:2525 and times it. "
+        "`bench create N` measures how fast a mailing to N recipients is made."
+    )
 
     def add_arguments(self, parser):
         commands = parser.add_subparsers(dest="command", required=True)
@@ -60,6 +64,8 @@ class Command(BaseCommand):
         fill.add_argument("--lanes", type=int, default=1, help="connections at once of each account")
         send = commands.add_parser("send", help="send the mailing and print RESULT with the seconds it took")
         send.add_argument("--workers", type=int, default=1, help="processes that share the lanes, each with threads")
+        create = commands.add_parser("create", help="empty the database and time making mailings to N recipients")
+        create.add_argument("number", type=int)
         lane = commands.add_parser("lanes", help="what each of those processes does: speak for these lanes until idle")
         lane.add_argument("lanes", nargs="+", type=int)
 
@@ -70,7 +76,12 @@ class Command(BaseCommand):
             self.fill(options["number"], options["accounts"], options["lanes"])
         elif options["command"] == "send":
             self.send(options["workers"])
+        elif options["command"] == "create":
+            self.create(options["number"])
         else:
+            self.stdout.write("ready")
+            self.stdout.flush()
+            sys.stdin.read()  # until it is let go
             speak_in_threads(options["lanes"])
 
     def fill(self, number, accounts, lanes):
@@ -114,17 +125,30 @@ class Command(BaseCommand):
         lifecycle.start(mailing, by=owner)
         self.stdout.write(f"{mailing.total} recipients, made and started in {time.perf_counter() - started:.2f} s")
 
+    def create(self, number):
+        call_command("migrate", verbosity=0)
+        call_command("flush", interactive=False, verbosity=0)
+        self.stdout.write(f"{connection.vendor}: {durability()}")
+        ours, plain = creation_bench.measure(creation_bench.fill(number))
+        self.stdout.write(
+            f"{number} recipients: {ours:.2f} s, {ours / plain:.2f} times a plain INSERT … SELECT of {plain:.2f} s, "
+            f"{peak_memory():.0f} MB at most"
+        )
+        self.stdout.write("RESULT " + json.dumps({"secs": round(ours, 4), "ratio": round(ours / plain, 3)}))
+
     def send(self, workers):
         self.stdout.write(f"{connection.vendor}: {durability()}")
         with sink():
             self.measure(workers)
 
     def measure(self, workers):
+        alone = workers == 1 and not EmailAccount.objects.filter(lanes__gt=1).exists()
+        processes = [] if alone else start_workers(workers)
         started = time.perf_counter()
-        if workers == 1 and not EmailAccount.objects.filter(lanes__gt=1).exists():
-            run(clock=RealClock(), until_idle=True)
+        if processes:
+            send_by(processes)
         else:
-            send_by_workers(workers)
+            run(clock=RealClock(), until_idle=True)
         seconds = time.perf_counter() - started
         sent = Delivery.objects.filter(status="sent").count()
         total = Mailing.objects.get().total
@@ -158,14 +182,27 @@ def listens():
     return False
 
 
-def send_by_workers(number):
-    """Share the lanes of all accounts out to `number` processes, and do beat's work here until they are through."""
-    tick()
+def start_workers(number):
+    """Share the lanes of all accounts out to `number` processes; return them when they have imported everything."""
     lanes = sum(len(account.slots) for account in EmailAccount.objects.all())
     processes = [
-        subprocess.Popen([sys.executable, sys.argv[0], "bench", "lanes", *map(str, range(lanes)[first::number])])
+        subprocess.Popen(
+            [sys.executable, sys.argv[0], "bench", "lanes", *map(str, range(lanes)[first::number])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for first in range(number)
     ]
+    for process in processes:
+        next(iter(process.stdout or ()), None)  # "ready"
+    return processes
+
+
+def send_by(processes):
+    """Let the workers begin, and do beat's work here until they are through."""
+    tick()
+    for process in processes:
+        process.stdin.close()
     while any(process.poll() is None for process in processes):
         tick()
         time.sleep(0.5)

@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dir", type=Path, default=settings.VAR_DIR, help="Where the demo keeps everything.")
         parser.add_argument("--fresh", action="store_true", help="Forget what was there and begin anew.")
-        parser.add_argument("--port", type=int, default=8000, help="Port of the web server, if it is free.")
+        parser.add_argument("--port", type=int, default=8000, help="Port of the web server.")
         parser.add_argument("--recipients", type=int, default=2000, help="How many to seed an empty database with.")
 
     def handle(self, *args: Any, **options: Any) -> None:
