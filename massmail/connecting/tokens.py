@@ -80,8 +80,7 @@ def _fetch(account: EmailAccount) -> Grant:
 
 
 def _refused(why: str) -> TransportError:
-    words = _("%(why)s Connect the account again on its page.") % {"why": why}
-    return TransportError(Reply(phase=Phase.AUTH, code=None, text=words, local=True, obstacle=Obstacle.NO_TOKEN))
+    return TransportError(Reply(phase=Phase.AUTH, code=None, text=why, local=True, obstacle=Obstacle.NO_TOKEN))
 
 
 @sensitive_variables()

@@ -223,6 +223,6 @@ def _failed(trouble: Trouble, words: str) -> Step:
 
 
 def _no_token(error: TransportError) -> Step:
-    # That the person has to connect again the words themselves say; a provider that is down comes back.
-    advice = "" if error.reply.phase is Phase.AUTH else _("Try again in some minutes.")
+    refused = error.reply.phase is Phase.AUTH  # a provider that is down comes back
+    advice = _("Connect the account again on its page.") if refused else _("Try again in some minutes.")
     return Step(step=TrialStep.PERMISSION, good=False, words=error.reply.text, advice=advice)

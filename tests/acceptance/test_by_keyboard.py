@@ -9,7 +9,7 @@ import pytest
 from example_project.crm.models import Contact, Country
 from massmail.models import Mailing
 from tests import world
-from tests.acceptance.looking import let_in
+from tests.acceptance.looking import DESKTOP, PHONE, let_in, view
 from tests.adminpages import url
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -17,9 +17,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 FARTHEST = 150  # presses of the Tab key
 
 
-@pytest.fixture
-def office(page: Any, live_server: Any, alice: Any) -> Any:
+@pytest.fixture(params=[(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def office(request: Any, page: Any, live_server: Any, alice: Any) -> Any:
     """Alice's browser, before her Germans and the others, with a message to send."""
+    view(page, *request.param)
     world.settings()
     world.account(alice)
     world.message(alice, subject="Spring offer")
@@ -60,7 +61,7 @@ def test_from_ticked_contacts(office, expect, live_server):
     office.keyboard.press("Space")
     walk_to(office, "button[name=index]", "Shift+Tab")
     office.keyboard.press("Enter")
-    expect(office.locator(".messagelist")).to_contain_text("with 8 recipients")
+    expect(office.locator(".messagelist")).to_contain_text("to 8 addresses")
     choose_message_and_start(office, expect)
 
 
@@ -69,12 +70,12 @@ def test_by_filters(office, expect, live_server):
     walk_to(office, ".object-tools a")
     office.keyboard.press("Enter")
     panel = office.locator("[data-massmail-count]")
-    expect(panel).to_contain_text("Match 8", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 8", use_inner_text=True)
     germany = Country.objects.get(name="Germany")
     walk_to(office, f"[name=f-country][value='{germany.pk}']")
     office.keyboard.press("Space")
     expect(panel).to_contain_text("Will get it 5", use_inner_text=True)
     walk_to(office, "[name=_create]")
     office.keyboard.press("Enter")
-    expect(office.locator(".messagelist")).to_contain_text("with 5 recipients")
+    expect(office.locator(".messagelist")).to_contain_text("to 5 addresses")
     choose_message_and_start(office, expect)

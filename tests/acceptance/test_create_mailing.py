@@ -42,14 +42,14 @@ def test_filters_count_create_again(width, page, expect, live_server, alice, mar
     page.set_viewport_size({"width": width, "height": 900})
     visit(page, live_server, alice).locator(".object-tools a").click()
     panel = page.locator("[data-massmail-count]")
-    expect(panel).to_contain_text("Match 50", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 50", use_inner_text=True)
 
     # Germany stands among the first of 42 countries, the other one is found by typing.
     page.get_by_label("Germany", exact=True).check()
-    expect(panel).to_contain_text("Match 5", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 5", use_inner_text=True)
     page.get_by_role("searchbox", name="Find in “Country”").fill("austr")
     page.get_by_label("Austria", exact=True).check()
-    expect(panel).to_contain_text("Match 10", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 10", use_inner_text=True)
     expect(panel).to_contain_text("Not assigned to the mailing's owner 2", use_inner_text=True)
     assert page.get_by_label("Germany", exact=True).is_checked()
     assert page.get_by_label("Island 03").count() == 0
@@ -59,7 +59,7 @@ def test_filters_count_create_again(width, page, expect, live_server, alice, mar
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
     page.get_by_role("button", name="Create mailing").click()
-    expect(page.locator(".messagelist")).to_contain_text("with 8 recipients")
+    expect(page.locator(".messagelist")).to_contain_text("to 8 addresses")
     expect(page.locator("#content")).to_contain_text("Country: Austria, Germany · Assigned to: alice")
     page.get_by_role("link", name="Use these filters again").click()
     assert page.get_by_label("Germany", exact=True).is_checked()
@@ -77,9 +77,9 @@ def test_without_a_script(browser, expect, live_server, alice, market):
     page.get_by_role("button", name="Find").click()
     page.get_by_label("Germany", exact=True).check()
     page.get_by_role("button", name="Count").click()
-    expect(page.locator("[data-massmail-count]")).to_contain_text("Match 5", use_inner_text=True)
+    expect(page.locator("[data-massmail-count]")).to_contain_text("Matching contact persons 5", use_inner_text=True)
     page.get_by_role("button", name="Create mailing").click()
-    expect(page.locator(".messagelist")).to_contain_text("with 5 recipients")
+    expect(page.locator(".messagelist")).to_contain_text("to 5 addresses")
     context.close()
 
 
@@ -97,13 +97,13 @@ def test_a_late_answer_does_not_replace_a_newer_one(page, expect, live_server, a
     visit(page, live_server, alice)
     page.goto(live_server.url + url(Mailing, "create"))
     panel = page.locator("[data-massmail-count]")
-    expect(panel).to_contain_text("Match 50", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 50", use_inner_text=True)
     held: list[Any] = []
     page.route("**/create/count/", lambda route: held.append(route) if not held else route.continue_())
     page.get_by_label("Germany", exact=True).check()
     page.wait_for_timeout(800)
     page.get_by_label("Germany", exact=True).uncheck()
     page.get_by_label("Search", exact=True).fill("german1")
-    expect(panel).to_contain_text("Match 1", use_inner_text=True)
+    expect(panel).to_contain_text("Matching contact persons 1", use_inner_text=True)
     assert held
     assert Contact.objects.filter(email__startswith="german1").count() == 1

@@ -37,7 +37,7 @@ def make_mailing(page, live_server, expect) -> None:
 
 def start(page, subject: str, expect) -> None:
     page.get_by_label("Message:").select_option(label=subject)
-    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.frame_locator(".massmail-html").get_by_text("Dear First0 of Acme Metall GmbH")).to_be_visible()
     page.get_by_role("button", name="Start").click()
     expect(page.locator(".messagelist")).to_contain_text("started", ignore_case=True)
@@ -55,9 +55,9 @@ def test_main_job(page, expect, live_server, env, company_page, alice, settings,
         world.account(alice, smtp_port=server.port)
         log_in(page, live_server, "alice")
         make_mailing(page, live_server, expect)
-        expect(page.locator(".messagelist")).to_contain_text("119 recipients")
+        expect(page.locator(".messagelist")).to_contain_text("to 119 addresses")
         expect(page.locator(".messagelist")).to_contain_text("Unsubscribed: 1")
-        start(page, "News for {{ first_name }}", expect)
+        start(page, "News for ‹first name›", expect)
 
         # Nobody reloads the list while it moves.
         page.goto(f"{live_server.url}/admin/massmail/mailing/")
@@ -95,7 +95,7 @@ def test_main_job(page, expect, live_server, env, company_page, alice, settings,
 
     # The next mailing leaves that address out, and says so.
     make_mailing(page, live_server, expect)
-    expect(page.locator(".messagelist")).to_contain_text("118 recipients")
+    expect(page.locator(".messagelist")).to_contain_text("to 118 addresses")
     expect(page.locator(".messagelist")).to_contain_text("Unsubscribed: 2")
     page.locator(".messagelist").get_by_role("link", name="Unsubscribed: 2").click()
     expect(page.locator("#result_list")).to_contain_text("person3@alice.example")

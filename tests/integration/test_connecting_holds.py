@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from massmail.engine.holds import explain
 from massmail.engine.standalone import run
 from massmail.models import Delivery, EmailAccount
 from tests import oauth_server, world
@@ -125,7 +126,8 @@ def test_oauth__an_expired_token_is_renewed_and_sends(alice, provider, server):
 
 def test_oauth__revoked(alice, provider, server):
     box = send(alice, server, **connected())
-    assert_held(box, server, "Token has been expired or revoked", "Connect the account again")
+    assert_held(box, server, "Token has been expired or revoked")
+    assert explain(box, now=world.MONDAY).remedy == "Connect the account again on its page."
     assert server.connections == 0
     assert len(provider.asked) == 1
 

@@ -221,7 +221,7 @@ def test_oauth__buttons_of_the_providers_that_fit(alice, carol, box):
 @pytest.mark.usefixtures("two")
 def test_oauth__connected(alice, carol, box):
     EmailAccount.objects.update(oauth_provider="google", oauth_refresh_token="refresh-0")
-    hold_account(box, "Google says: invalid_grant. Connect the account again on its page.", trouble="connection")
+    hold_account(box, "Google says: invalid_grant.", trouble="connection")
     html = page(alice, box)
     assert "Connected with Google" in html
     assert "Connect again with Google" in html

@@ -224,7 +224,8 @@ def test_oauth(box, smtp, imap, settings):
         box.save()
         step = failed(box)
         assert step.step is TrialStep.PERMISSION
-        assert "Connect the account again" in step.words
+        assert "expired or revoked" in step.words
+        assert step.advice == "Connect the account again on its page."
         provider.refresh_tokens["refresh-0"] = "ann@acme.example"
         provider.asked.clear()
         assert all(each.good for each in try_account(box))

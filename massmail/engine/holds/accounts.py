@@ -97,7 +97,7 @@ def standing_hold(account: EmailAccount, *, now: dt.datetime, inactive: Any) -> 
             reason=HoldReason.GUARD_RAIL if account.hold_trouble == AccountTrouble.RETURNS else HoldReason.ACCOUNT_HELD,
             until=account.held_until,
             detail=_("The account “%(account)s” is on hold: “%(reason)s”.")
-            % {"account": account.name, "reason": account.hold_reason},
+            % {"account": account.name, "reason": account.hold_reason.removesuffix(".")},
             remedy=advice(account),
             about=account,
         )

@@ -19,9 +19,8 @@ def advice(account: EmailAccount) -> str:
         case AccountTrouble.ENCRYPTION:
             return _(
                 "Check the server's name, port and security on the account's page; saving them releases the account. "
-                "The name must be the one in the server's certificate, which a public authority has signed. If all is "
-                "right, somebody else may answer in the server's place: ask whoever runs this site's network. No "
-                "password was sent."
+                "The name must be the one in the server's certificate, which a public authority has signed. "
+                "No password was sent."
             )
         case AccountTrouble.SERVER:
             return _(
