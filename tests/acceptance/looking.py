@@ -52,12 +52,9 @@ def let_in(context: Any, person: Any, address: str) -> None:
 
 
 @contextmanager
-def window_of(
-    browser: Browser, person: Any, address: str, window: tuple[int, Any] = (DESKTOP, "light")
-) -> Iterator[Page]:
-    """Open a window of the width and colour scheme in `window` for a person who is let in (for anybody, if None)."""
-    width, scheme = window
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": HEIGHT})
+def window_of(browser: Browser, person: Any, address: str) -> Iterator[Page]:
+    """Open a window on a desktop, in the light, for a person who is let in (or for anybody, if None)."""
+    context = browser.new_context(color_scheme="light", viewport={"width": DESKTOP, "height": HEIGHT})
     if person is not None:
         let_in(context, person, address)
     page = context.new_page()

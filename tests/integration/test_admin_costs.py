@@ -27,7 +27,7 @@ from tests.permissions import ROWS, Things, posts
 
 pytestmark = pytest.mark.django_db
 
-#: Recipients of each mailing on the full desk: 100,000 in `.ci/run`. The statements are the same, the writing takes longer.
+#: Recipients of each mailing on the full desk: 100,000 in `.ci/run`, where the writing of them may take its time.
 MANY = int(os.environ.get("TEST_CROWD", "10000"))
 #: The desk is filled with contacts, not with these, which have the same pages; and "history" is Django's own page.
 ELSEWHERE = ("crm_company", "crm_lead")
