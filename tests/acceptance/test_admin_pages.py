@@ -54,7 +54,7 @@ def test_from_the_list_to_the_last_mail(enter, live_server, alice, bob, outbox):
     assert page.get_by_role("link", name="Not assigned to the mailing's owner: 1").count() == 2
     assert page.get_by_role("button", name="Start").count() == 0
 
-    page.select_option("#id_message", label="News for ‹first name›")
+    page.select_option("#id_message", label="News for \u2039first name\u203a")
     assert page.get_by_text("There are unsaved changes below").is_visible()
     page.click("[name=_save]")
     page.get_by_text("News for First0").wait_for()

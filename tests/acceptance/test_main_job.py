@@ -57,7 +57,7 @@ def test_main_job(page, expect, live_server, env, company_page, alice, settings,
         make_mailing(page, live_server, expect)
         expect(page.locator(".messagelist")).to_contain_text("to 119 addresses")
         expect(page.locator(".messagelist")).to_contain_text("Unsubscribed: 1")
-        start(page, "News for ‹first name›", expect)
+        start(page, "News for \u2039first name\u203a", expect)
 
         # Nobody reloads the list while it moves.
         page.goto(f"{live_server.url}/admin/massmail/mailing/")
