@@ -98,8 +98,11 @@ class Plain(Func):
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         # SQLite has no regular expressions but those of Python, and a function of our own is twice as quick as them.
+        # It is made once a connection: while rows are read SQLite refuses to make it anew.
         connection.ensure_connection()
-        connection.connection.create_function(self.function, 1, is_plain, deterministic=True)
+        if getattr(connection, "massmail_plain", None) is not connection.connection:
+            connection.connection.create_function(self.function, 1, is_plain, deterministic=True)
+            connection.massmail_plain = connection.connection
         return self.as_sql(compiler, connection, **extra)
 
     def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:

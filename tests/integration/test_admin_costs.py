@@ -45,6 +45,7 @@ def answered(response: Any) -> None:
     """Take of a file its heading and the first piece, which is made of several hundred rows."""
     if response.streaming:
         list(islice(response.streaming_content, 2))
+        response._iterator.close()  # with its cursor, which PostgreSQL keeps no longer than the transaction
 
 
 def cost(ask: Callable[[], Any]) -> int:

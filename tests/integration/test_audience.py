@@ -495,3 +495,14 @@ def test_create_mailing__a_host_that_ignores_what_it_is_given(alice, bob, firm, 
     made = make(alice)
     assert made.mailing.deliveries.get().address == "a@x.example"
     assert made.left_out == {Exclusion.NOT_OWNER: 1}
+
+
+def test_plain__while_rows_are_read(alice):
+    """A mailing is made while a file that somebody downloads is still open on the same connection."""
+    world.contacts(alice, 3)
+    plain = Contact.objects.filter(Plain("email"))
+    rows = Contact.objects.values_list("pk").iterator(chunk_size=1)
+    assert plain.count() == 3
+    next(rows)
+    assert plain.count() == 3
+    assert len(list(rows)) == 2
