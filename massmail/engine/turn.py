@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -60,7 +61,7 @@ class Turn:
         self.letters = Letters(account, lease.lane, main=main, today=self._day)
         self.aftermath = Aftermath(account, lease, self.ahead, clock=clock)
         self.line = Line(account)
-        self.deadline = time.monotonic() + conf.slice_seconds
+        self.deadline = math.inf
         self.spoken = 0
         self.ended = False
 
@@ -71,6 +72,7 @@ class Turn:
 
     def speak(self) -> None:
         """Serve one recipient after the other until the turn ends."""
+        self.deadline = time.monotonic() + conf.slice_seconds
         current = self._claimed(self._ready())
         while current is not None:
             # Composed before the current one is handed in, so that nothing stands between its answer and the commit.
@@ -113,7 +115,10 @@ class Turn:
         return None
 
     def _may_go_on(self) -> bool:
-        if self.ended or time.monotonic() >= self.deadline:
+        return time.monotonic() < self.deadline and self._may_speak()
+
+    def _may_speak(self) -> bool:
+        if self.ended:
             return False
         if time.monotonic() - self.read_at > REREAD:
             self._reread()
@@ -152,8 +157,11 @@ class Turn:
             return Claim.FAILED
 
     def _claim(self, letter: Letter) -> Claim:
-        """Claim `letter` if the hours still allow it: connecting, or the mail before it, may have taken minutes."""
-        return self._claim_at(self.clock(), letter) if self._may_go_on() else Claim.TOO_LATE
+        """Claim `letter` if the hours still allow it: connecting, or the mail before it, may have taken minutes.
+
+        However long: what is composed is sent in this turn, or a slow server would never get a mail.
+        """
+        return self._claim_at(self.clock(), letter) if self._may_speak() else Claim.TOO_LATE
 
     def _claim_at(self, now: dt.datetime, letter: Letter, *, after: Bound | None = None) -> Claim:
         return self.claims.claim(

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
@@ -59,6 +60,7 @@ def follow(account: EmailAccount, *people: Any) -> None:
 # The page -------------------------------------------------------------------------------------------------------------
 
 
+@time_machine.travel(world.MONDAY, tick=False)
 def test_page__what_it_may_send_today_and_has_sent(account, alice):
     used(account, 17)
     Lane.objects.create(account=account, slot=0, last_sent_at=world.berlin("2026-11-20 09:15"))
@@ -177,6 +179,7 @@ def test_number_of_queries(account, alice, boss):
 # The list -------------------------------------------------------------------------------------------------------------
 
 
+@time_machine.travel(world.MONDAY, tick=False)
 def test_list__the_same_at_a_glance(account, alice):
     used(account, 17)
     Lane.objects.create(account=account, slot=0, last_sent_at=world.berlin("2026-11-22 16:45"))

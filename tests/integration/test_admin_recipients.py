@@ -79,6 +79,7 @@ def exported(person: Any, mailing: Mailing, model: Any = Delivery, **query: Any)
 # The list -------------------------------------------------------------------------------------------------------------
 
 
+@time_machine.travel(world.MONDAY, tick=False)
 def test_list__names_the_person_the_end_and_what_came_back(mailing, alice):
     page = listed(alice, mailing).content.decode()
     person = Contact.objects.get(email="person0@alice.example")

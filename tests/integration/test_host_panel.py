@@ -151,11 +151,12 @@ def test_empty(contact, alice):
     assert 'href="#massmail-panel"' in html
 
 
+@time_machine.travel(world.berlin("2026-11-23 17:00"), tick=False)
 def test_what_was_sent_and_what_came_of_it(contact, alice):
     account = world.account(alice, "office")
     mailing = world.started(alice, name="Spring offer")
     run(clock=world.clock(), until_idle=True)
-    later = dt.datetime(2026, 11, 24, 9, 0, tzinfo=dt.UTC)
+    later = world.berlin("2026-11-23 15:00")
     mailing.deliveries.update(bounced_at=later, replied_at=later, complained_at=later, unsubscribed_at=later)
     html = page(alice, contact)
     assert f'<a href="{url(mailing, "change")}">Spring offer</a>' in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from example_project.crm.models import Contact
 from massmail import tasks
 from massmail.choices import HoldReason, MailingStatus, Phase
 from massmail.engine import batch, candidates, claims, holds, lanes, lifecycle, pulse
-from massmail.engine.run import Taken, run_lane, tick, tick_lanes
+from massmail.engine.line import Line
+from massmail.engine.run import Taken, run_lane, take_turn, tick, tick_lanes
 from massmail.models import AccountDay, Delivery, EmailAccount, Lane, Mailing, MassmailSettings, Tally
 from massmail.models.statements import together
 from massmail.outcomes import progress
@@ -362,13 +364,19 @@ def test_lanes__one_that_made_room_for_others_gets_in_line_again(monkeypatch, cu
 
 
 def test_lanes__a_slice_that_is_over_says_so(alice, outbox, settings):
-    from massmail.engine.run import take_turn
-
     box, _mailing = relay(alice, 5)
     settings.MASSMAIL_SLICE_SECONDS = 0
     assert take_turn(box.pk, clock=world.clock()) == Taken(spoken=0, cut_short=True)
     settings.MASSMAIL_SLICE_SECONDS = 60
     assert take_turn(box.pk, clock=world.clock()) == Taken(spoken=5, cut_short=False)
+
+
+def test_lanes__a_server_that_takes_longer_than_a_slice_gets_a_mail_each_turn(alice, outbox, settings, monkeypatch):
+    box, _mailing = relay(alice, 5)
+    settings.MASSMAIL_SLICE_SECONDS = 0.05
+    connect = Line.open
+    monkeypatch.setattr(Line, "open", lambda line: time.sleep(0.1) or connect(line))
+    assert take_turn(box.pk, clock=world.clock()) == Taken(spoken=1, cut_short=True)
 
 
 @pytest.mark.django_db(transaction=True)
