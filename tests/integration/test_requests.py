@@ -11,6 +11,7 @@ import threading
 from email.message import EmailMessage
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Permission
 from django.core.files.storage import default_storage
 from django.db import connection
@@ -465,6 +466,7 @@ def test_conversation__deal_takes_over(alice, account, server, outbox):
     assert Conversation.objects.get().about == request
 
 
+@time_machine.travel(NOW)  # since when correspondence is kept
 def test_conversation__handed_over_to_another_manager(alice, bob, account, server, outbox):
     """The new owner answers through an account of his own, and what comes to that one is imported."""
     request = imported(alice, account, server)
