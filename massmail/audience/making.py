@@ -20,12 +20,14 @@ from massmail.audience.claims import Claim, contested, settle
 from massmail.audience.sorting import Sorting, select
 from massmail.choices import AuditAction, Exclusion
 from massmail.models import Delivery, LeftOut, Mailing, Suppression
-from massmail.models.bulk import insert_select, without_nested_loops
+from massmail.models.bulk import insert_select, refresh_statistics, without_nested_loops
 from massmail.models.mailings import audit
 from massmail.models.received import Received, leave_out_received
 from massmail.recipient_types import RecipientType, type_for
 
 CHUNK = 2000
+#: From so many recipients on, the database is told to count them.
+MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ def create_mailing(
     sorting = Sorting(recipient_type, select(recipient_type, recipients), owner_id=owner.pk)
     mailing.total = sum(_take(mailing, ranked) for ranked in sorting.by_rank())
     Mailing.objects.filter(pk=mailing.pk).update(total=mailing.total)
+    if mailing.total >= MANY:
+        refresh_statistics(Delivery, LeftOut)
     if received is not None:
         leave_out_received(mailing, received)
     audit(AuditAction.CREATED, by=by or owner, mailing=mailing)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from example_project.crm.models import Contact
-from massmail.audience import create_mailing, expect, parse_address, parse_addresses, sole_owner
+from massmail.audience import create_mailing, expect, making, parse_address, parse_addresses, sole_owner
 from massmail.audience.addresses import Plain, is_plain
 from massmail.choices import Exclusion, MailingStatus
 from massmail.engine import lanes
@@ -506,3 +506,16 @@ def test_plain__while_rows_are_read(alice):
     next(rows)
     assert plain.count() == 3
     assert len(list(rows)) == 2
+
+
+@pytest.mark.parametrize(("many", "large"), [(5, True), (6, False)])
+def test_create_mailing__a_large_one_is_known_to_the_planner(
+    alice, monkeypatch, django_capture_on_commit_callbacks, many, large
+):
+    monkeypatch.setattr(making, "MANY", many)
+    world.contacts(alice, 5)
+    with CaptureQueriesContext(connection) as queries, django_capture_on_commit_callbacks(execute=True):
+        world.create_mailing(owner=alice, recipients=Contact.objects.all())
+    counted = [query["sql"] for query in queries if query["sql"].startswith("ANALYZE")]
+    tables = [Delivery, LeftOut] if large and connection.vendor == "postgresql" else []
+    assert counted == [f'ANALYZE "{model._meta.db_table}"' for model in tables]
