@@ -23,6 +23,8 @@ class OAuthServer:
     refresh_tokens: dict[str, str] = field(default_factory=dict)
     asked: list[dict[str, str]] = field(default_factory=list)
     down: bool = False
+    #: Status and body of every answer, whatever is asked.
+    raw: tuple[int, bytes] | None = None
     access_tokens: dict[str, str] = field(default_factory=dict)
     mailbox: str = ""
     expires_in: int = 3600
@@ -78,6 +80,8 @@ def serving() -> Iterator[OAuthServer]:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             status, answer = state.answer({name: values[0] for name, values in parse_qs(body).items()})
             data = json.dumps(answer).encode()
+            if state.raw:
+                status, data = state.raw
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

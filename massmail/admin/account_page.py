@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from massmail import connecting
 from massmail.admin.host_filters import AccountFilter
-from massmail.admin.notices import notice_of
+from massmail.admin.notices import WANTS_DEPLOYER, notice_of
 from massmail.admin.places import page_url
 from massmail.admin.timeline import NOT_SENT, Series, Timeline, daily
 from massmail.choices import AuditAction, HoldReason, Light
@@ -78,6 +78,7 @@ def describe(accounts: Iterable[Any]) -> None:
     for account in accounts:
         hold = account.hold = holds[account.pk]
         account.held_for = account.hold_reason if hold and hold.reason in HELD else ""
+        account.hold_words = hold.detail if hold and hold.reason not in WANTS_DEPLOYER else ""  # the banner says those
         account.incoming = troubles.get(account.pk)
         account.used_today = used.get(account.pk, 0)
         account.limit_today = limits[account.pk]
@@ -181,8 +182,12 @@ def history(account: EmailAccount) -> Timeline | None:
             numbers[day][look] = number
     if not any(any(each.values()) for each in numbers.values()):
         return None
-    names = (_("sent"), _("failed or unknown"), _("bounced"), _("complained"))
-    return daily(numbers, [Series(look=look, name=name) for look, name in zip(looks, names, strict=True)])
+    names = (_("sent"), _("failed or unknown"), _("bounced"), _("reported as spam"))
+    later = (BOUNCED, COMPLAINED)
+    return daily(
+        numbers,
+        [Series(look=look, name=name, part=look not in later) for look, name in zip(looks, names, strict=True)],
+    )
 
 
 def _came_back(

@@ -8,7 +8,9 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import PermissionDenied
+from django.db import models
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -49,7 +51,9 @@ class EmailAccountChangeList(ChangeList):
         describe(self.result_list)
         count_recipients(self.result_list)
         note_health(self.result_list)
+        sees_owners = request.user.has_perm(VIEW_ALL)
         for account in self.result_list:
+            account.owner_shown = account.owner if sees_owners else None
             account.deliverability_url = page_url(
                 self.model_admin.admin_site, EmailAccount, "deliverability", account.pk
             )
@@ -89,7 +93,13 @@ class EmailAccountAdmin(OAuthMixin, ConnectingMixin, DeliverabilityMixin, OwnedM
     list_display = [account_name, state, today, health, recipients]
     list_filter = ["main", "massmail"]
     list_select_related = ["owner"]
+    formfield_overrides = {models.GenericIPAddressField: {"widget": AdminTextInputWidget}}
     search_fields = ["name", "from_email"]
+    none_yet = gettext_lazy("No email account yet")
+    what_for = gettext_lazy(
+        "Mailings leave through your email accounts, each within its daily limit. "
+        "Enter an address: for the well-known providers the servers are filled in."
+    )
     fieldsets = [
         (None, {"fields": ["from_email", "provider", "filled_in", "name", "from_name", "reply_to"]}),
         (
@@ -134,6 +144,10 @@ class EmailAccountAdmin(OAuthMixin, ConnectingMixin, DeliverabilityMixin, OwnedM
 
     class Media:
         css = {"all": ["massmail/admin.css"]}
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Leave out the column of owners: they stand below the names, so that the list fits beside its filters."""
+        return self.list_display
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Spare a manager with a handful of accounts the filters."""

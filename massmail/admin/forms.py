@@ -135,14 +135,14 @@ class EmailAccountForm(OwnedForm):
         label=gettext_lazy("SMTP password"),
         required=False,
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
     remove_smtp_password = forms.BooleanField(label=gettext_lazy("Remove the SMTP password"), required=False)
     new_imap_password = forms.CharField(
         label=gettext_lazy("IMAP password"),
         required=False,
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
     remove_imap_password = forms.BooleanField(label=gettext_lazy("Remove the IMAP password"), required=False)
 

@@ -38,6 +38,12 @@ class ImageAdmin(OwnedModelAdmin):
     list_per_page = 50
     list_select_related = ["owner"]
     search_fields = ["name"]
+    none_yet = gettext_lazy("No image yet")
+    what_for = gettext_lazy(
+        "Images are what your messages and signatures show, a logo for example. They travel with the mail."
+    )
+    #: Whose a shared picture is, in the filter.
+    empty_value_display = gettext_lazy("everybody")
     fieldsets = [(None, {"fields": ["name", "upload", "shared"]})]
 
     class Media:
@@ -112,6 +118,7 @@ class ImageAdmin(OwnedModelAdmin):
                 "image": obj,
                 "file_url": image_url(self.admin_site, obj, "file"),
                 "tag": image_tag(obj),
+                "kind": obj.mime_type.partition("/")[2].upper(),
                 "uses": [(message, page_url(self.admin_site, Message, "change", message.pk)) for message in uses],
             }
         return super().render_change_form(request, context, *args, **kwargs)

@@ -9,6 +9,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
+from django.template.loader import render_to_string
 from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
@@ -25,9 +26,15 @@ from massmail.composing import prepare
 from massmail.composing.starters import STARTERS, starter
 from massmail.engine import lifecycle
 from massmail.models import Attachment, Mailing, Message, Signature, Tally
+from massmail.moments import day, when
 
 #: Mailings that are named on the page of their message.
 USES_SHOWN = 20
+
+
+def labelled(label: str, value: str) -> str:
+    """Return what a cell of a list shows: on a phone, where the headings are gone, with its `label`."""
+    return render_to_string("massmail/admin/labelled.html", {"label": label, "value": value})
 
 
 class AttachmentInline(admin.StackedInline):
@@ -42,9 +49,13 @@ class AttachmentInline(admin.StackedInline):
 
 class MessageAdmin(TestMailMixin, EditorAdmin):
     form = MessageForm
-    list_display = ["subject_in_words", "signature", "last_sent", "updated"]
+    list_display = ["subject_in_words", "signed", "last_sent", "last_updated"]
     list_select_related = ["signature", "owner"]
     search_fields = ["subject", "preheader"]
+    none_yet = gettext_lazy("No message yet")
+    what_for = gettext_lazy(
+        "A message is what a mailing sends: subject, content, signature. Start from a template, or write your own."
+    )
     inlines = [AttachmentInline]
     fieldsets = [
         (None, {"fields": ["subject", "preheader"]}),
@@ -61,9 +72,17 @@ class MessageAdmin(TestMailMixin, EditorAdmin):
     def subject_in_words(self, message: Message) -> str:
         return str(message)
 
+    @admin.display(description=gettext_lazy("Signature"), ordering="signature__name")
+    def signed(self, message: Message) -> str:
+        return labelled(_("Signature:"), str(message.signature or ""))
+
     @admin.display(description=gettext_lazy("Last sent"), ordering=F("last_day").asc(nulls_first=True))
-    def last_sent(self, message: Any) -> Any:
-        return message.last_day
+    def last_sent(self, message: Any) -> str:
+        return labelled(_("Last sent:"), day(message.last_day) if message.last_day else "")
+
+    @admin.display(description=gettext_lazy("Updated"), ordering="updated")
+    def last_updated(self, message: Message) -> str:
+        return labelled(_("Updated:"), when(message.updated))
 
     # What the editor asks -------------------------------------------------------------------------------------------
 

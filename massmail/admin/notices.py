@@ -75,6 +75,8 @@ def _anchor(hold: Hold, here: Any) -> str:
         return "#massmail-operations"
     if hold.reason == HoldReason.NO_MESSAGE:
         return "#id_message"
+    if hold.reason == HoldReason.ACCOUNT_OFF:
+        return "#id_massmail"
     if isinstance(here, EmailAccount) and here.oauth_provider and hold.reason in BY_CONNECTING:
         return "#massmail-connection"
     return f"#{here._meta.model_name}_form"

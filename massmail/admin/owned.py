@@ -14,8 +14,10 @@ from django.contrib import admin
 from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from massmail.admin.places import add_url
 from massmail.recipient_types import follow
 
 VIEW_ALL = "massmail.view_all"
@@ -28,6 +30,9 @@ class OwnedModelAdmin(admin.ModelAdmin):
     owner_path = "owner"
     #: What links to the list may filter by, besides its filters.
     linked_lookups: Sequence[str] = ()
+    #: What the list says as long as there is nothing, and what one would add something for.
+    none_yet: Any = ""
+    what_for: Any = ""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset = super().get_queryset(request)
@@ -89,6 +94,16 @@ class OwnedModelAdmin(admin.ModelAdmin):
 
     def _owner_column(self, request: HttpRequest) -> list[str]:
         return [self.owner_path] if request.user.has_perm(VIEW_ALL) else []
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Call the list by what it lists, where Django says "Select … to change"."""
+        context = {
+            "title": capfirst(self.opts.verbose_name_plural),
+            "none_yet": self.none_yet,
+            "what_for": self.what_for,
+            "add_url": add_url(request, self.admin_site, self.model),
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show the owner to those who see more owners than one."""

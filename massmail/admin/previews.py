@@ -25,14 +25,15 @@ PLAIN = "text/plain; charset=utf-8"
 #: What a style sheet asks for the colours of night or day.
 _SCHEME = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(dark|light)\s*\)", re.IGNORECASE)
 #: The least a message may be.
-BARE = f'<p><a href="{{{{ {UNSUBSCRIBE} }}}}">{UNSUBSCRIBE}</a></p>'
+BARE = f'<p><a href="{{{{ {UNSUBSCRIBE} }}}}">%s</a></p>'
 
 
 def only_signature(signature: Signature) -> Message:
     """Return an unsaved message that is nothing but `signature`, saved or not."""
     # Without its name, which errors would repeat on its own page.
     unnamed = Signature(owner_id=signature.owner_id, type=signature.type, content=signature.content)
-    return Message(owner_id=signature.owner_id, subject=_("Signature"), content=BARE, signature=unnamed)
+    content = BARE % _("Unsubscribe")
+    return Message(owner_id=signature.owner_id, subject=_("Signature"), content=content, signature=unnamed)
 
 
 def mailing_preview(mailing: Mailing, delivery: Delivery | None = None) -> Rendered:

@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from massmail.admin.notices import notice_of, without_repeating
+from massmail.admin.owned import VIEW_ALL
 from massmail.admin.places import change_url, link_to
 from massmail.admin.recipient_notes import add_notes
 from massmail.choices import OF_RECIPIENT, BounceReason, DeliveryStatus, Exclusion, Failure
@@ -92,6 +93,8 @@ class RecipientChangeList(ChangeList):
         for row in rows:
             row.person_url = link_to(request, self.model_admin.admin_site, row.person)
             row.url = change_url(self.model_admin.admin_site, row) + back
+            row.mailing_url = change_url(self.model_admin.admin_site, row.mailing)
+            row.mailing_owner = row.mailing.owner if request.user.has_perm(VIEW_ALL) else None
         if self.model is Delivery:
             self._explain(request, rows)
         self.result_list = rows

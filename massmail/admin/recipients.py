@@ -48,6 +48,7 @@ from massmail.engine.holds import explain
 from massmail.engine.record import as_sent, is_on_record
 from massmail.exceptions import CompositionError
 from massmail.models import Delivery, Mailing, MassmailSettings
+from massmail.moments import when as in_short
 
 #: Parameters of a list that show all of a mailing or all of one status: how many that is stands in the tallies.
 WHOLE = {"mailing__id__exact", "status__exact", "o", "p", "all", "e"}
@@ -74,6 +75,11 @@ def status(row: Any) -> str:
     return render_to_string("massmail/admin/delivery_status.html", {"row": row, "reason": words})
 
 
+@admin.display(description=gettext_lazy("mailing"))
+def mailing(row: Any) -> str:
+    return render_to_string("massmail/admin/row_mailing.html", {"row": row})
+
+
 @admin.display(description=gettext_lazy("account"))
 def account(row: Any) -> str:
     return render_to_string("massmail/admin/delivery_account.html", {"row": row})
@@ -88,6 +94,21 @@ def when(row: Any) -> str:
 def afterwards(row: Any) -> str:
     events = [(label, getattr(row, name)) for name, label in AFTERWARDS.items() if getattr(row, name)]
     return render_to_string("massmail/admin/delivery_afterwards.html", {"events": events})
+
+
+def _moment(name: str) -> Callable[[Any], str]:
+    """Return what a page shows of the moment in the field `name`, as all pages write moments."""
+
+    @admin.display(description=Delivery._meta.get_field(name).verbose_name)  # type: ignore[union-attr]
+    def shown(delivery: Any) -> str:
+        return in_short(getattr(delivery, name))
+
+    shown.__name__ = name  # the row's class
+    return shown
+
+
+#: What became when of a delivery, in the order in which it becomes.
+MOMENTS = {name: _moment(name) for name in ("not_before", "sending_at", "sent_at", *AFTERWARDS)}
 
 
 def _prepare(rows: list[Any]) -> None:
@@ -106,8 +127,9 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
-    #: What the list is called with the name of the mailing.
+    #: What the list is called with the name of the mailing, and what the list of all of them.
     heading: Any = "%(mailing)s"
+    heading_of_all: Any = ""
     #: What the list of one mailing is ordered by: an index begins with the mailing and goes on with it.
     index_order: Sequence[str] = ()
     #: Headings of the file and what stands beneath them.
@@ -115,6 +137,8 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
     #: What the list and its file are called, behind the name of the mailing, and what its lines are.
     file_word: Any = ""
     counted_as: Any = ""
+    #: What a list without lines says.
+    none: Any = ""
 
     class Media:
         css = {"all": ["massmail/admin.css"]}
@@ -137,9 +161,11 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context: dict[str, Any] = {
+            "title": self.heading_of_all,
             "export_url": page_url(self.admin_site, self.model, "export"),
             "counted": COUNTED,
             "counted_as": self.counted_as,
+            "none": self.none,
             "list_name": self.file_word,
         }
         if mailing := self.mailing(request):
@@ -151,9 +177,9 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """Leave out the column of mailings where the list is of one."""
-        columns = super().get_list_display(request)
-        return [name for name in columns if name != "mailing"] if self.mailing(request) else columns
+        """Leave out the column of mailings, which names their owners too, where the list is of one."""
+        columns = self.list_display
+        return [name for name in columns if name is not mailing] if self.mailing(request) else columns
 
     def export_view(self, request: HttpRequest) -> StreamingHttpResponse:
         """Return the rows of the list with the same address, all pages of it, as CSV."""
@@ -187,20 +213,19 @@ class OfMailingAdmin(ReadOnlyModelAdmin):
 
 class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
     heading = gettext_lazy("Recipients of “%(mailing)s”")
+    heading_of_all = gettext_lazy("Recipients of all mailings")
     file_word = gettext_lazy("recipients")
     counted_as = gettext_lazy("A line is a delivery, one address: who has two addresses has two lines.")
-    list_display = [address, status, account, when, afterwards, "mailing"]
+    none = gettext_lazy("Nobody yet. Recipients are chosen when a mailing is created.")
+    list_display = [address, status, account, when, afterwards, mailing]
     list_display_links = None
     list_select_related = [*OfMailingAdmin.list_select_related, "account"]
     list_filter = ["status", ReasonFilter, VipFilter, AccountFilter, AfterwardsFilter, LackingFilter, DomainFilter]
     sortable_by = [address, when]  # type: ignore[list-item]
     fieldsets = [
         (None, {"fields": ["mailing", "address", "account", "status", "reason_in_words", "reply", "postponed"]}),
-        (
-            gettext_lazy("When"),
-            {"fields": ["not_before", "sending_at", "sent_at", *AFTERWARDS]},
-        ),
-        (gettext_lazy("What"), {"fields": ["message_id", "values"], "classes": ["collapse"]}),
+        (gettext_lazy("When"), {"fields": [*MOMENTS.values()]}),  # type: ignore[list-item]
+        (gettext_lazy("Message-ID and values"), {"fields": ["message_id", "values"], "classes": ["collapse"]}),
     ]
     columns = [
         (gettext_lazy("Recipient"), lambda row: row.person),
@@ -221,12 +246,22 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
         (gettext_lazy("Message-ID"), lambda row: row.message_id),
     ]
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Leave out what there is nothing to say of."""
+        said: dict[Any, str] = {shown: name for name, shown in MOMENTS.items()}
+        said |= {"reason_in_words": "reason", "postponed": "attempts"}
+        sections = []
+        for title, options in super().get_fieldsets(request, obj):
+            fields = [each for each in options["fields"] if obj is None or getattr(obj, said.get(each, each))]
+            sections += [(title, {**options, "fields": fields})] if fields else []
+        return sections
+
     @admin.display(description=gettext_lazy("reason"))
     def reason_in_words(self, delivery: Delivery) -> str:
         return str(REASONS.get(delivery.reason, delivery.reason))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return [*super().get_readonly_fields(request, obj), "reason_in_words", "postponed"]
+        return [*super().get_readonly_fields(request, obj), "reason_in_words", "postponed", *MOMENTS.values()]
 
     @admin.display(description=gettext_lazy("times put off by the server"))
     def postponed(self, delivery: Delivery) -> int:
@@ -320,15 +355,28 @@ class DeliveryAdmin(ResolvingMixin, OfMailingAdmin):
 
 class LeftOutAdmin(OfMailingAdmin):
     heading = gettext_lazy("Left out of “%(mailing)s”")
+    heading_of_all = gettext_lazy("Left out of all mailings")
     file_word = gettext_lazy("left out")
     counted_as = gettext_lazy("A line is an address that was left out; who has none has one line.")
-    list_display = ["address", person, reason, "mailing"]
+    none = gettext_lazy("Nobody was left out.")
+    list_display = ["address", person, reason, mailing]
     list_display_links = None
     list_filter = ["reason"]
     index_order = ["reason", "id"]
-    fieldsets = [(None, {"fields": ["mailing", "address", "object_id", "reason"]})]
+    fieldsets = [(None, {"fields": ["mailing", person, "address", "reason"]})]  # type: ignore[list-item]
     columns = [
         (gettext_lazy("Recipient"), lambda row: row.person),
         (gettext_lazy("Address"), lambda row: row.address),
         (gettext_lazy("Reason"), lambda row: row.get_reason_display()),
     ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [*super().get_readonly_fields(request, obj), person]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        if row := kwargs.get("obj"):
+            add_people([row])
+            row.person_url = link_to(request, self.admin_site, row.person)
+            context |= {"title": _("Left out"), "mailing": row.mailing}
+            context["mailing_url"] = change_url(self.admin_site, row.mailing)
+        return super().render_change_form(request, context, *args, **kwargs)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from massmail.admin.forecasts import expected_end_text
+from massmail.admin.numbers import grouped
 from massmail.choices import MailingStatus
 from massmail.engine import outlook
 from massmail.models import EmailAccount, Mailing, MassmailSettings
@@ -40,17 +41,17 @@ def _ends(mailings: list[Mailing], number: int) -> str:
         for mailing in mailings
     ]
     text = ngettext(
-        "%(number)s mailing is running, now done: %(ends)s.",
-        "%(number)s mailings are running, now done: %(ends)s.",
+        "%(number)s mailing is running. With these settings it is done: %(ends)s.",
+        "%(number)s mailings are running. With these settings they are done: %(ends)s.",
         number,
     )
-    return text % {"number": number, "ends": _joined(ends, number)}
+    return text % {"number": grouped(number), "ends": _joined(ends, number)}
 
 
 def _limits(accounts: list[EmailAccount], number: int) -> str:
     names = [
         _("“%(account)s” of %(owner)s (%(limit)s)")
-        % {"account": account.name, "owner": account.owner, "limit": account.emails_per_day}
+        % {"account": account.name, "owner": account.owner, "limit": grouped(account.emails_per_day or 0)}
         for account in accounts
     ]
     text = ngettext(
@@ -58,10 +59,10 @@ def _limits(accounts: list[EmailAccount], number: int) -> str:
         "%(number)s accounts have daily limits of their own, which overrule this one: %(names)s.",
         number,
     )
-    return text % {"number": number, "names": _joined(names, number)}
+    return text % {"number": grouped(number), "names": _joined(names, number)}
 
 
 def _joined(texts: list[str], number: int) -> str:
     more = number - len(texts)
-    rest = [ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}] if more > 0 else []
+    rest = [ngettext("and %(count)s more", "and %(count)s more", more) % {"count": grouped(more)}] if more > 0 else []
     return ", ".join([*texts, *rest])

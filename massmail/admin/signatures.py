@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.translation import gettext_lazy
 
 from massmail.admin import previews
 from massmail.admin.editor import EditorAdmin
@@ -25,6 +26,8 @@ class SignatureAdmin(EditorAdmin):
     list_display = ["name", "type", "default"]
     list_select_related = ["owner"]
     search_fields = ["name"]
+    none_yet = gettext_lazy("No signature yet")
+    what_for = gettext_lazy("A signature ends your messages: your name, and how to reach you.")
     fieldsets = [
         (None, {"fields": ["name", "type"]}),
         (None, {"fields": ["content"], "classes": ["massmail-body"]}),

@@ -24,11 +24,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from massmail.admin.exports import csv_response, lines
 from massmail.admin.forms import SuppressionForm
+from massmail.admin.numbers import grouped
 from massmail.admin.panel_pages import ReasonForm
 from massmail.admin.places import change_url, page_url
 from massmail.admin.suppression_lists import MOST_LINES, AddressList, read_list
 from massmail.choices import SuppressionReason
 from massmail.models import MassmailSettings, Suppression
+from massmail.moments import when
 from massmail.outcomes import lift_all, suppress_all, suppressed
 
 #: Bytes of a file that is read. 100,000 lines of our own export have some eight million.
@@ -103,11 +105,16 @@ def _decoded(upload: UploadedFile) -> str:
     return text
 
 
+@admin.display(description=gettext_lazy("created"), ordering="created")
+def created(row: Suppression) -> str:
+    return when(row.created)
+
+
 class SuppressionAdmin(admin.ModelAdmin):
     """Entries are added and lifted, never changed; every act is logged."""
 
     form = SuppressionForm
-    list_display = ["address", "reason", "source", "created"]
+    list_display = ["address", "reason", "source", created]
     list_filter = ["reason", "created"]
     search_fields = ["address", "source"]
     actions = ["lift_selected"]
@@ -117,7 +124,10 @@ class SuppressionAdmin(admin.ModelAdmin):
         css = {"all": ["massmail/admin.css"]}
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ["address", "reason", "source"] if obj is None else ["address", "reason", "created", "source"]
+        return ["address", "reason", "source"] if obj is None else ["address", "reason", created, "source"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [created]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"reason": SuppressionReason.MANUAL, **super().get_changeform_initial_data(request)}
@@ -226,8 +236,8 @@ class SuppressionAdmin(admin.ModelAdmin):
             return HttpResponseRedirect(page_url(self.admin_site, Suppression, "import"))
         reasons = {address: SuppressionReason(reason) for address, reason in staged["reasons"].items()}
         added = suppress_all(reasons, source=staged["source"], by=request.user)
-        text = ngettext("%(count)d address was added.", "%(count)d addresses were added.", added)
-        self.message_user(request, text % {"count": added}, messages.SUCCESS)
+        text = ngettext("%(count)s address was added.", "%(count)s addresses were added.", added)
+        self.message_user(request, text % {"count": grouped(added)}, messages.SUCCESS)
         return HttpResponseRedirect(page_url(self.admin_site, Suppression, "changelist"))
 
     def _staged(self, request: HttpRequest) -> signing.TimestampSigner:
@@ -262,11 +272,11 @@ class SuppressionAdmin(admin.ModelAdmin):
         form.fields["why"].help_text = _("Kept in the log. For example: wrote to us from this address on 3 May.")
         if form.is_valid():
             count = lift_all(rows, by=request.user, why=form.cleaned_data["why"])
-            text = ngettext("%(count)d suppression was lifted.", "%(count)d suppressions were lifted.", count)
-            self.message_user(request, text % {"count": count}, messages.SUCCESS)
+            text = ngettext("%(count)s suppression was lifted.", "%(count)s suppressions were lifted.", count)
+            self.message_user(request, text % {"count": grouped(count)}, messages.SUCCESS)
             return HttpResponseRedirect(page_url(self.admin_site, Suppression, "changelist"))
         count = rows.count()
-        title = ngettext("Lift the suppression", "Lift %(count)d suppressions", count) % {"count": count}
+        title = ngettext("Lift the suppression", "Lift %(count)s suppressions", count) % {"count": grouped(count)}
         context = {"form": form, "rows": rows[:SHOWN], "more": max(0, count - SHOWN), "back": back, "hidden": hidden}
         return self._page(request, "suppression_lift", title, context)
 

@@ -44,10 +44,14 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """What one colour stands for; `look` names the colour in the style sheet."""
+    """What one colour stands for; `look` names the colour in the style sheet.
+
+    `part` is whether its numbers are parts of a whole. What happens to mails afterwards is none: they count already.
+    """
 
     look: str
     name: str
+    part: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One period: where its bar stands, and the numbers by series for the table."""
+    """One period: where its bar stands, and the numbers by series for the table.
+
+    `total` is the sum of `numbers`; `later` are the numbers of the series that are no parts of it.
+    """
 
     title: str
     label: str
@@ -69,18 +76,25 @@ class Bar:
     segments: Sequence[Segment]
     numbers: Sequence[int]
     total: int
+    later: Sequence[int]
+
+    @property
+    def filled(self) -> bool:
+        return bool(self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """The drawing; `per` says what a bar is, `marks` are the figures at the side from the top.
 
+    `series` are the parts that a bar is made of, `later` what is drawn in front of it, from the ground too.
     `looks` names the colour of each account, where each has one; `lines` are the SVG paths of its own little drawing,
     `slots` units wide and `LINE_HEIGHT` high.
     """
 
     per: str
     series: Sequence[Series]
+    later: Sequence[Series]
     bars: Sequence[Bar]
     marks: Sequence[int]
     looks: dict[int | None, str]
@@ -121,11 +135,13 @@ def _drawing(
     looks: dict[int | None, str],
     lines: dict[int | None, str],
 ) -> Timeline:
-    top = _round_up(max(sum(numbers.values()) for numbers in sums.values()))
+    parts, later = [each for each in series if each.part], [each for each in series if not each.part]
+    top = _round_up(max(sum(found[each.look] for each in some) for found in sums.values() for some in (parts, later)))
     return Timeline(
         per=str(scale.name),
-        series=series,
-        bars=_bars(sums, series, scale, top),
+        series=parts,
+        later=later,
+        bars=_bars(sums, parts, later, scale, top),
         marks=[top, top // 2, 0],
         looks=looks,
         lines=lines,
@@ -175,7 +191,7 @@ def _month(day: dt.date) -> dt.date:
     return day.replace(day=1)
 
 
-DAY = Scale(name=gettext_lazy("day"), begin=lambda day: day, short="j M", long="l, j F Y")
+DAY = Scale(name=gettext_lazy("day"), begin=lambda day: day, short="j M", long="D j M Y")
 WEEK = Scale(name=gettext_lazy("week"), begin=_monday, short="j M", long="j F Y")
 MONTH = Scale(name=gettext_lazy("month"), begin=_month, short="M Y", long="F Y")
 
@@ -201,12 +217,18 @@ def _round_up(number: int) -> int:
     return next(step * unit for step in (10, 12, 16, 20, 30, 40, 50, 60, 80, 100) if step * unit >= number)
 
 
-def _bars(sums: Mapping[dt.date, Mapping[str, int]], series: Sequence[Series], scale: Scale, top: int) -> list[Bar]:
+def _bars(
+    sums: Mapping[dt.date, Mapping[str, int]],
+    parts: Sequence[Series],
+    later: Sequence[Series],
+    scale: Scale,
+    top: int,
+) -> list[Bar]:
     slots = _slots(len(sums))
     slot, every = 100 / slots, -(-slots // MOST_LABELS)
     bars = []
     for number, (period, found) in enumerate(sums.items()):
-        numbers = [found[each.look] for each in series]
+        numbers, afterwards = [found[each.look] for each in parts], [found[each.look] for each in later]
         bars.append(
             Bar(
                 title=date_format(period, scale.long),
@@ -214,9 +236,10 @@ def _bars(sums: Mapping[dt.date, Mapping[str, int]], series: Sequence[Series], s
                 x=_percent((number + (1 - FILLED) / 2) * slot),
                 middle=_percent((number + 0.5) * slot),
                 width=_percent(slot * FILLED),
-                segments=_segments(series, numbers, top),
+                segments=[*_segments(parts, numbers, top), *_segments(later, afterwards, top)],
                 numbers=numbers,
                 total=sum(numbers),
+                later=afterwards,
             )
         )
     return bars

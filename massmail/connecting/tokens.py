@@ -45,17 +45,27 @@ def access_token(account: EmailAccount) -> str:
     return account.oauth_access_token
 
 
+@sensitive_variables()
+def renew(account: EmailAccount, *, refused: str) -> None:
+    """Have another token than `refused`, which a server does not take although its time is not over.
+
+    Providers end tokens early: after a change of the password, or when an administrator signs everybody out. Raises
+    like `access_token`. Who comes second finds the token that the first has fetched.
+    """
+    _refresh(account, refused=refused)
+
+
 def _is_fresh(account: EmailAccount) -> bool:
     expires = account.oauth_expires_at
     return bool(account.oauth_access_token) and expires is not None and expires > timezone.now() + MARGIN
 
 
 @sensitive_variables()
-def _refresh(account: EmailAccount) -> None:
+def _refresh(account: EmailAccount, *, refused: str = "") -> None:
     """Refresh under the row's lock: a provider that rotates refresh tokens takes each of them once."""
     with transaction.atomic():
         row = EmailAccount.objects.select_for_update().get(pk=account.pk)
-        if not _is_fresh(row):
+        if not _is_fresh(row) or row.oauth_access_token == refused:
             _keep(row, _fetch(row))
     for name in FIELDS:
         setattr(account, name, getattr(row, name))

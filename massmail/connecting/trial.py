@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 from massmail.choices import Obstacle, Phase, Security, TrialStep
 from massmail.connecting.advice import Trouble, advise
 from massmail.connecting.endpoints import imap_endpoint, smtp_endpoint
+from massmail.connecting.tokens import renew
 from massmail.models import EmailAccount
 from massmail.transport import Endpoint, Facts, TransportError, connection_class
 from massmail.transport.imap import INBOX, IMAPConnection, MailboxError
@@ -66,6 +67,11 @@ class Conversation:
         return all(step.good for step in self.steps)
 
     @property
+    def login_failed(self) -> bool:
+        last = self.steps[-1]
+        return last.step is TrialStep.LOGIN and not last.good
+
+    @property
     def untried(self) -> tuple[TrialStep, ...]:
         """The steps that were not tried because they come only after the one that failed."""
         if self.good:
@@ -89,9 +95,23 @@ Wait = Callable[[float], Conversation]
 def try_account(account: EmailAccount, *, patience: float = PATIENCE) -> list[Conversation]:
     """Log in at the servers of `account`, saved or not, both at once, for at most `patience` seconds.
 
-    Does not raise: what goes wrong is a step. A token that has run out is fetched and kept, as it is for sending.
+    Does not raise: what goes wrong is a step. A token that has run out, or that a server refuses, is fetched anew and
+    kept, as it is for sending.
     """
     deadline = time.monotonic() + patience
+    conversations = _converse_with_all(account, deadline)
+    if not (account.oauth_provider and any(each.login_failed for each in conversations)):
+        return conversations
+    try:
+        renew(account, refused=account.oauth_access_token)
+    except TransportError as error:
+        failed = (_no_token(error),)
+        return [replace(each, steps=failed) if each.login_failed else each for each in conversations]
+    return _converse_with_all(account, deadline)
+
+
+@sensitive_variables()
+def _converse_with_all(account: EmailAccount, deadline: float) -> list[Conversation]:
     waiting = [_begin(account, "SMTP", _try_smtp)]
     if account.imap_host:
         waiting.append(_begin(account, "IMAP", _try_imap))

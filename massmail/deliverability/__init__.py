@@ -106,6 +106,6 @@ def _keys(
     domain: str, signatures: Sequence[Signature], provider: Provider | None, lookups: Lookups
 ) -> Iterator[Finding]:
     if signatures:
-        return check_signatures(signatures, lookups)
+        return check_signatures(domain, signatures, lookups)
     usual = dict.fromkeys([*(provider.selectors if provider else ()), *USUAL_SELECTORS])
     return guess_keys(domain, list(usual), lookups)

@@ -6,20 +6,23 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from massmail.choices import Verdict
 from massmail.deliverability.findings import Finding, Record, finding
 from massmail.deliverability.lookups import Lookups, ascii_domain
+from massmail.deliverability.rules.dkim import SPARE
 from massmail.deliverability.tags import strict_tags
 
 #: Bits of an RSA key: fewer must not be accepted; fewer should not be used (RFC 8301, 3.2).
 SHORTEST, SAFE = 1024, 2048
 #: Characters of `p=` that are decoded: four times what a key of 4096 bits needs.
 LONGEST_KEY = 3000
+_SHOWN = {"rsa": "RSA", "ed25519": "Ed25519"}
 _SPACES = re.compile(r"\s+")
 
 
@@ -98,25 +101,46 @@ def _ed25519_bits(key: str) -> int:
     return 256 if len(_decoded(key)) == 32 else 0
 
 
-def check_signatures(signatures: Sequence[Signature], lookups: Lookups) -> Iterator[Finding]:
-    """Yield what is found at the names of the keys with which the account's mail was seen to be signed."""
-    kinds = set()
-    for signature in signatures:
-        answer = lookups.txt(signature.name)
-        if answer.unknown:
-            yield finding("dkim.unknown", name=signature.name)
-            kinds.add("rsa")  # may well be one
-        elif not answer.found:
-            yield finding("dkim.missing", record=_placeholder(signature), name=signature.name)
-        elif len(answer.values) > 1:
-            text = " | ".join(answer.values)
-            yield finding("dkim.several", name=signature.name, count=len(answer.values), text=text)
-        else:
-            key = parse_key(answer.values[0])
-            kinds.add(key.kind if key and key.bits else "")
-            yield from _one_key(signature, answer.values[0], key)
-    if kinds == {"ed25519"}:
-        yield finding("dkim.ed25519", domain=signatures[0].domain, name=signatures[0].name)
+def check_signatures(domain: str, signatures: Sequence[Signature], lookups: Lookups) -> Iterator[Finding]:
+    """Yield what is found at the names of the keys with which the account's mail from `domain` was seen to be signed.
+
+    A bad key does little harm where another signature, of the same domain or of `domain`, is in order.
+    """
+    found = {signature: list(_seen(signature, lookups)) for signature in signatures}
+    sound = {signature.domain for signature, findings in found.items() if all(map(_is_sound, findings))}
+    for signature, findings in found.items():
+        spare = not sound.isdisjoint({signature.domain, domain})
+        yield from (_spared(each) if spare and each.verdict is Verdict.BAD else each for each in findings)
+    modern = [signature for signature, findings in found.items() if any(map(_is_ed25519, findings))]
+    doubt = any(each.code == "dkim.unknown" for findings in found.values() for each in findings)
+    if modern and not sound and not doubt:
+        yield finding("dkim.ed25519", domain=modern[0].domain, name=modern[0].name)
+
+
+def _seen(signature: Signature, lookups: Lookups) -> Iterator[Finding]:
+    answer = lookups.txt(signature.name)
+    if answer.unknown:
+        yield finding("dkim.unknown", name=signature.name)
+    elif not answer.found:
+        yield finding("dkim.missing", record=_placeholder(signature), name=signature.name)
+    elif len(answer.values) > 1:
+        text = " | ".join(answer.values)
+        yield finding("dkim.several", name=signature.name, count=len(answer.values), text=text)
+    else:
+        yield from _one_key(signature, answer.values[0], parse_key(answer.values[0]))
+
+
+def _is_sound(found: Finding) -> bool:
+    """Tell whether every receiver can check a signature by the key that was found."""
+    return found.code == "dkim.short" or (found.code == "dkim.good" and not _is_ed25519(found))
+
+
+def _is_ed25519(found: Finding) -> bool:
+    return found.facts.get("kind") == _SHOWN["ed25519"]
+
+
+def _spared(bad: Finding) -> Finding:
+    return replace(bad, code=f"{bad.code}{SPARE}")
 
 
 def _one_key(signature: Signature, text: str, key: Key | None) -> Iterator[Finding]:
@@ -159,7 +183,7 @@ def guess_keys(domain: str, selectors: Sequence[str], lookups: Lookups) -> Itera
 
 
 def _shown(key: Key) -> str:
-    return {"rsa": "RSA", "ed25519": "Ed25519"}[key.kind]
+    return _SHOWN[key.kind]
 
 
 def _placeholder(signature: Signature) -> Record:

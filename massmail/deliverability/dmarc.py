@@ -52,7 +52,9 @@ def _policy(walk: TreeWalk, record: Published) -> Iterator[Finding]:
     facts: dict[str, Any] = {"name": record.name, "text": record.text}
     policy = record.policy(inherited=record.domain != walk.start)
     if not policy:
-        yield finding("dmarc.broken", record=_with(record, {"p": "none"}, without=("sp", "np")), **facts)
+        # With an address for reports receivers go by p=none, without one by nothing (4.10.1).
+        code = "dmarc.recovered" if record.reports else "dmarc.broken"
+        yield finding(code, record=_with(record, {"p": "none"}, without=("sp", "np")), **facts)
         return
     yield finding(f"dmarc.{policy}", **facts)
     if policy != "none" and _in_test(record):

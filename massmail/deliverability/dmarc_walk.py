@@ -44,7 +44,8 @@ class Published:
         `inherited`: the record is for a domain above the one that sends, which has an `sp` of its own.
         """
         own, below = self.tag("p"), self.tag("sp", self.tag("p"))
-        if own not in POLICIES or below not in POLICIES:
+        # `np` is for domains that do not exist, but an invalid one spoils the whole record.
+        if not {own, below, self.tag("np", own)} <= set(POLICIES):
             return ""
         return below if inherited else own
 

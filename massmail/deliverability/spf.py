@@ -118,6 +118,7 @@ def _following(text: str, seen: Walk) -> Iterator[Finding]:
     if seen.voids > MOST_VOIDS:
         yield finding("spf.voids", text=text, voids=seen.voids)
     for code, names in (
+        ("spf.pass_world", seen.open),
         ("spf.broken_include", seen.broken),
         ("spf.crowded", seen.crowded),
         ("spf.unfollowed", seen.unknown),

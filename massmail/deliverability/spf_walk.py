@@ -22,7 +22,8 @@ class Walk:
     `lookups` counts the terms that ask the DNS, `voids` those that get nothing, whatever the mail. `networks` may send
     with "pass", `includes` are the names of the records that were followed.
     `unknown` are names that gave no answer, `macros` terms that depend on the single mail, `broken` names with no
-    usable record where one is needed, `loops` names that lead back to themselves.
+    usable record where one is needed, `loops` names that lead back to themselves, `open` the parts of the first record
+    that let everybody send, but for an `all` of its own.
     """
 
     lookups: int = 0
@@ -34,6 +35,7 @@ class Walk:
     broken: list[str] = field(default_factory=list)
     loops: list[str] = field(default_factory=list)
     crowded: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -69,14 +71,22 @@ class _Walker:
     def policy(self, policy: Policy, path: tuple[str, ...], *, passes: bool = True) -> None:
         """Follow the record of `path[-1]`, reached by way of the others; `passes`: a match there means "pass" here."""
         for term in policy.effective:
-            if term.network and passes and term.qualifier == "+":
-                self.seen.networks.append(term.network)
+            if passes and term.qualifier == "+":
+                self.passed(term, path)
             if term.name not in ASKING:
                 continue
             self.seen.lookups += 1
             if self.seen.lookups > COUNTED:
                 return
             self.term(term, path, passes=passes and term.qualifier in {"+", ""})
+
+    def passed(self, term: Term, path: tuple[str, ...]) -> None:
+        """Note whom `term` lets send; `all` in the first record itself is there for everybody to see."""
+        if term.network:
+            self.seen.networks.append(term.network)
+        everybody = term.name == "all" or (term.network is not None and term.network.prefixlen == 0)
+        if everybody and (term.network or len(path) > 1):
+            self.seen.open.append(path[1] if len(path) > 1 else term.text)
 
     def term(self, term: Term, path: tuple[str, ...], *, passes: bool) -> None:
         name = expand(term.domain, path[-1])

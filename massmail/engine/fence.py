@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from massmail import outcomes
 from massmail.engine import usage
 from massmail.engine.candidates import Candidate
-from massmail.engine.limits import Allowances, Rules, Wait, of_account
+from massmail.engine.limits import Allowances, Rules, Wait, of_account, of_the_day_before
 from massmail.engine.usage import Charge
 from massmail.models import Delivery, EmailAccount, MassmailSettings
 
@@ -53,11 +53,13 @@ class Fence:
     def charge(self, delivery: Delivery, *, now: dt.datetime) -> None:
         """Charge all limits for `delivery`, claimed at `now`; raises `LimitReached`."""
         charges = self.charges.get(delivery.pk)
-        if self.rules and (charges is None or any(each.ends <= now for each in charges)):
+        before = of_the_day_before(delivery, self.rules, now=now)
+        usage.charge(before)
+        if self.rules and (before or charges is None or any(each.ends <= now for each in charges)):
             charges = Allowances([delivery], self.rules, now=now).charges(delivery)
         charges = [*(charges or ()), *of_account(self.account, self.rules.zone, now=now)]
         usage.charge(charges)
-        self.charged = charges
+        self.charged = [*before, *charges]
 
     def give_back(self) -> None:
         """Take back what was charged last, for a mail of which the server provably has nothing."""

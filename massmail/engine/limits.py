@@ -23,6 +23,10 @@ from massmail.engine.usage import Charge
 from massmail.engine.window import HOUR, hour_of, instant, local_day, midnight_after
 from massmail.models import Delivery, EmailAccount, Mailing, MassmailSettings
 
+#: For so long after midnight a worker may still be claiming for the day before: clocks differ, and a commit takes time.
+TURN_OF_THE_DAY = dt.timedelta(minutes=10)
+_UNLIMITED = 2**31 - 1
+
 #: What a recipient has, or may have, received.
 HAD = (DeliveryStatus.SENDING, DeliveryStatus.SENT, DeliveryStatus.UNKNOWN)
 
@@ -83,6 +87,20 @@ def used_this_hour(accounts: Iterable[EmailAccount], zone: ZoneInfo, *, now: dt.
     return {key: found.get((charge.key, charge.begins), 0) for key, charge in own.items()}
 
 
+def of_the_day_before(delivery: Delivery, rules: Rules, *, now: dt.datetime) -> list[Charge]:
+    """Return what lets a claim in the first minutes of a day wait for those that go on for the day before.
+
+    A recipient's limit of several days is charged to one day each, and what the other day's claim has not committed is
+    not on record yet. Whoever charges this first finds it there.
+    """
+    day = local_day(now, rules.zone)
+    midnight = instant(day, dt.time(0), rules.zone)
+    if not rules.per_recipient or rules.days < 2 or now - midnight >= TURN_OF_THE_DAY:
+        return []
+    begins = instant(day - dt.timedelta(days=1), dt.time(0), rules.zone)
+    return [Charge(key=_recipient(delivery), begins=begins, ends=midnight, most=_UNLIMITED)]
+
+
 def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
@@ -135,7 +153,7 @@ class Allowances:
             begins, key = hour_of(self.now, rules.zone), f"account:{delivery.account_id}:{domain}"
             yield HoldReason.DOMAIN_LIMIT, Charge(key=key, begins=begins, ends=begins + HOUR, most=most)
         if most := rules.per_recipient:
-            key = _digest("recipient", *map(str, _key(delivery)))
+            key = _recipient(delivery)
             yield HoldReason.RECIPIENT_CAP, Charge(key=key, begins=midnight, ends=end, most=most)
         if company is not None:
             key = _digest("company", company)
@@ -169,6 +187,10 @@ class Allowances:
 def _key(delivery: Delivery) -> _Key:
     """Return whose mails count together: those to one address of one object of the host."""
     return delivery.mailing.content_type_id, delivery.object_id, delivery.address
+
+
+def _recipient(delivery: Delivery) -> str:
+    return _digest("recipient", *map(str, _key(delivery)))
 
 
 def _digest(kind: str, *parts: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from massmail.choices import Phase
 from massmail.composing import Envelope
-from massmail.connecting import smtp_endpoint
+from massmail.connecting import open_smtp
 from massmail.models import EmailAccount
-from massmail.transport import Connection, Reply, TransportError, connection_class
+from massmail.transport import Connection, Reply, TransportError
 
 
 class Line:
@@ -22,11 +22,9 @@ class Line:
             return None
         self.close()
         try:
-            connection = connection_class()(smtp_endpoint(self.account))
-            connection.open()
+            self.connection = open_smtp(self.account)
         except TransportError as error:
             return error.reply
-        self.connection = connection
         return None
 
     def hand_in(self, envelope: Envelope) -> Reply:

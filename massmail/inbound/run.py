@@ -6,14 +6,13 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from massmail.choices import Phase
 from massmail.conf import conf
-from massmail.connecting import imap_endpoint
+from massmail.connecting import open_imap
 from massmail.inbound import judging, mailboxes, unknowns
 from massmail.inbound.collecting import Collector
 from massmail.inbound.conversations import filing
@@ -68,9 +67,7 @@ def poll(account_id: int, *, clock: Clock = timezone.now) -> int:
 
 
 def _read(account: EmailAccount, reader: Reader, *, now: dt.datetime) -> int:
-    endpoint = replace(imap_endpoint(account), timeout=conf.imap_timeout)
-    connection = IMAPConnection(endpoint, patience=PATIENCE)
-    connection.open()
+    connection = open_imap(account, timeout=conf.imap_timeout, patience=PATIENCE)
     try:
         begun = filing.begun(account)
         collector = Collector(account, connection, now=now, kept_since=begun.date() if begun else None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import secrets
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,14 @@ from django.views.decorators.debug import sensitive_variables
 TIMEOUT = 10.0
 #: No answer of a token endpoint is longer; Microsoft's reach 6 kB.
 MAX_ANSWER = 100_000
+#: Seconds that a token is believed to be good at most.
+LONGEST = 86_400 * 365
+#: What `json.loads` and `int` raise besides ValueError for an answer that nobody would write in earnest.
+_GARBAGE = (ValueError, TypeError, OverflowError, RecursionError)
+#: What of a request must not come back to a screen.
+_SECRETS = ("refresh_token", "code", "code_verifier", "client_secret")
+#: Errors that pass; RFC 6749, 4.1.2.1, and what a gateway in front of the provider says.
+_FOR_NOW = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +136,8 @@ def _ask(provider: Provider, form: Mapping[str, str]) -> Grant:
             return _grant(_object(answer.read(MAX_ANSWER)))
     except urllib.error.HTTPError as error:
         with error:
-            failure = _refusal(provider, error.code, error.read(MAX_ANSWER))
-    except (OSError, ValueError) as error:
+            failure = _refusal(provider, error.code, _read(error), [whole.get(name) for name in _SECRETS])
+    except (OSError, http.client.HTTPException, *_GARBAGE) as error:
         failure = OAuthError(
             _("%(provider)s can't be reached: %(why)s") % {"provider": provider.label, "why": type(error).__name__}
         )
@@ -136,17 +145,29 @@ def _ask(provider: Provider, form: Mapping[str, str]) -> Grant:
     raise failure
 
 
-def _refusal(provider: Provider, status: int, body: bytes) -> OAuthError:
+def _read(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read(MAX_ANSWER)
+    except (OSError, http.client.HTTPException):  # the status says enough
+        return b""
+
+
+@sensitive_variables()
+def _refusal(provider: Provider, status: int, body: bytes, secrets: Iterable[str | None]) -> OAuthError:
+    """Return what an answer with an error means; its words never repeat one of `secrets`."""
     try:
         answer = _object(body)
-    except ValueError:
+    except _GARBAGE:
         answer = {}
     code, words = str(answer.get("error", "")), str(answer.get("error_description", ""))
+    for secret in filter(None, secrets):
+        words = words.replace(secret, "…")
     text = _("%(provider)s says: %(words)s") % {
         "provider": provider.label,
         "words": f"{code or status} {words}".strip()[:500],
     }
-    return OAuthRefused(code, text) if code and status < 500 else OAuthError(text)
+    lasting = code and code not in _FOR_NOW and status < 500 and status != 429
+    return OAuthRefused(code, text) if lasting else OAuthError(text)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -162,7 +183,7 @@ def _grant(answer: Mapping[str, Any]) -> Grant:
     return Grant(
         access_token=str(answer["access_token"]),
         refresh_token=str(answer.get("refresh_token") or ""),
-        expires_in=int(answer.get("expires_in") or 3600),
+        expires_in=min(int(answer.get("expires_in") or 3600), LONGEST),
         email=_email(str(answer.get("id_token") or "")),
     )
 

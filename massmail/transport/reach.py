@@ -20,6 +20,11 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: Prefixes whose last 32 bits are an IPv4 address that a gateway connects to (RFC 6052, RFC 8215).
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+#: What IANA has given to anybody (RFC 4291, 2.4), and what else leads to the world: mapped IPv4 and the common gateway.
+#: Outside of it `is_global` believes in site-local and IPv4-compatible addresses, which some systems still route.
+_WORLD = (ipaddress.IPv6Network("2000::/3"), ipaddress.IPv6Network("::ffff:0:0/96"), _NAT64[0])
+#: Not global by IANA's registries (RFC 6890, RFC 9637), which Python does not know everywhere.
+_RESERVED = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv6Network("3fff::/20"))
 
 
 class PrivateAddress(Exception):
@@ -32,9 +37,11 @@ class UnknownName(OSError):
 
 def is_public(address: Address) -> bool:
     """Tell whether `address`, and the IPv4 address that may be wrapped in it, is on the public internet."""
+    if not address.is_global or address.is_multicast or any(address in network for network in _RESERVED):
+        return False
     if isinstance(address, ipaddress.IPv6Address):
-        return all(map(is_public, _wrapped(address))) and address.is_global and not address.is_multicast
-    return address.is_global and not address.is_multicast
+        return any(address in network for network in _WORLD) and all(map(is_public, _wrapped(address)))
+    return True
 
 
 def _wrapped(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:

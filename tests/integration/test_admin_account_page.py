@@ -127,6 +127,12 @@ def test_page__recipients_without_a_list_that_one_may_open(account, alice, djang
     assert "massmail_account" not in html
 
 
+def test_page__leads_to_the_box_to_tick(alice):
+    html = page(alice, world.account(alice, "idle", massmail=False))
+    assert 'href="#id_massmail"' in html
+    assert 'id="id_massmail"' in html
+
+
 def test_page__the_last_days(account, alice):
     lane = Lane.objects.create(account=account, slot=0)
     other = Lane.objects.create(account=world.account(alice, "other"), slot=0)
@@ -146,7 +152,7 @@ def test_page__the_last_days(account, alice):
     mailing.deliveries.filter(pk=keys[0]).update(complained_at=late)
     html = page(alice, account)
     rows = re.findall(r'<tr><th scope="row">[^<]*</th>(.*?)</tr>', html.split("massmail-days-title")[-1])
-    assert [re.findall(r">(\d+)<", row) for row in rows] == [["8", "0", "0", "0", "8"], ["5", "3", "4", "1", "13"]]
+    assert [re.findall(r">(\d+)<", row) for row in rows] == [["8", "0", "8", "0", "0"], ["5", "3", "8", "4", "1"]]
     assert '<svg role="img"' in html
 
 
@@ -205,6 +211,28 @@ def test_list__the_button_is_for_those_who_may_press_it(account, alice, carol):
     address = url(EmailAccount, "changelist")
     assert url(account, "release") in client_of(alice).get(address).content.decode()
     assert url(account, "release") not in client_of(carol).get(address).content.decode()
+
+
+def test_list__the_owner_for_those_who_see_others(account, alice, carol):
+    address = url(EmailAccount, "changelist")
+    assert "Owner: alice" in client_of(carol).get(address).content.decode()
+    assert "Owner:" not in client_of(alice).get(address).content.decode()
+
+
+@pytest.mark.usefixtures("account")
+def test_list__what_the_banner_says_is_not_said_of_each_account(alice):
+    html = client_of(alice).get(url(EmailAccount, "changelist")).content.decode()
+    assert "No worker or beat is alive" in html.split("field-state")[-1]
+    assert "there has never been a tick" not in html.split("field-state")[-1]
+
+
+def test_list__nothing_in_it(alice):
+    client, address = client_of(alice), url(EmailAccount, "changelist")
+    html = client.get(address).content.decode()
+    assert "No email account yet" in html
+    assert html.count(f'href="{url(EmailAccount, "add")}"') > 1
+    world.account(alice, "office")
+    assert "Nothing matches." in client.get(address, {"q": "nobody"}).content.decode()
 
 
 # Copies ---------------------------------------------------------------------------------------------------------------

@@ -180,6 +180,16 @@ def test_list__number_of_queries_is_constant(alice):
     assert queries(client, url(Image, "changelist")) == few
 
 
+@pytest.mark.parametrize("model", [Message, Signature, Image])
+def test_empty_list__says_what_to_do(model, alice):
+    page = client_of(alice).get(url(model, "changelist")).content.decode()
+    assert f"No {model._meta.verbose_name} yet" in page
+    assert f'class="button" href="{url(model, "add")}"' in page
+    assert f"0 {model._meta.verbose_name_plural}" not in page
+    searched = client_of(alice).get(url(model, "changelist"), {"q": "zzz"}).content.decode()
+    assert f"No {model._meta.verbose_name} yet" in searched
+
+
 def test_files_are_locked_up(alice):
     made, client = image(alice), client_of(alice)
     for page, kind in [("file", "image/png"), ("thumbnail", "image/webp")]:

@@ -119,7 +119,7 @@ def test_sending__draws_a_bar_for_each_day_and_a_row_for_each_account(mailing, a
     ]
     html = response.content.decode()
     assert html.count("<rect ") == 3
-    assert "Friday, 20 November 2026" in html
+    assert "Fri 20 Nov 2026" in html
     sent_url = f"{url(Delivery, 'changelist')}?mailing__id__exact={mailing.pk}&amp;account={third.pk}"
     assert sent_url in html
 

@@ -104,6 +104,12 @@ def test_list__is_searched_by_name_and_by_address(mailing, alice):
     assert addresses(listed(alice, mailing, LeftOut, q="person0@bob")) == ["person0@bob.example"]
 
 
+def test_list__figures_are_grouped_and_none_are_cut(mailing, alice, monkeypatch):
+    assert "5 deliveries" in listed(alice, mailing).content.decode()
+    monkeypatch.setattr(recipient_lists, "COUNTED", 2)
+    assert "2 deliveries" not in listed(alice, mailing, q="example").content.decode()
+
+
 def test_list__show_all_stays_with_the_mailing(mailing, alice):
     page = listed(alice, mailing, q="last3").content.decode()
     assert f'<a href="?mailing__id__exact={mailing.pk}">Show all</a>' in page
@@ -224,6 +230,36 @@ def test_delivery__of_one_to_go_says_why_not_yet_and_what_it_would_be(mailing, a
     assert "No worker or beat is alive" in page
     assert "What would be sent now" in page
     assert "Dear First4" in document(alice, delivery)
+
+
+def test_delivery__says_what_there_is_to_say_and_when_in_short(mailing, alice):
+    sent, failed = mailing.deliveries.order_by("id")[:2]
+    with time_machine.travel(world.MONDAY + dt.timedelta(hours=3), tick=False):
+        answered = client_of(alice).get(url(sent, "change")).content.decode()
+        refused = client_of(alice).get(url(failed, "change")).content.decode()
+    assert len(re.findall(r">today \d\d:\d\d<", answered)) == 3  # in the head, sent, replied
+    assert "Replied at:" in answered
+    assert "Bounced at:" not in answered
+    assert "Address does not exist" in refused
+    assert "Times put off by the server:" not in refused
+    assert "/history/" not in answered
+
+
+def test_left_out__names_the_recipient_and_the_mailing(mailing, alice):
+    html = client_of(alice).get(url(LeftOut.objects.get(), "change")).content.decode()
+    assert "Left out" in html
+    assert "First0 Last0" in html
+    assert url(mailing, "change") in html
+
+
+@pytest.mark.parametrize("model", [Delivery, LeftOut])
+def test_list_of_all__links_to_the_mailings_and_names_their_owners_to_those_who_see_several(
+    model, mailing, alice, carol
+):
+    pages = [client_of(each).get(url(model, "changelist")).content.decode() for each in (alice, carol)]
+    assert all("of all mailings" in page and url(mailing, "change") in page for page in pages)
+    owner = '<span class="massmail-quiet">alice</span>'
+    assert [owner in page for page in pages] == [False, True]
 
 
 def test_delivery__values_that_are_no_more_on_record_are_taken_from_today(mailing, alice):

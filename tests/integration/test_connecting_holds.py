@@ -132,10 +132,43 @@ def test_oauth__revoked(alice, provider, server):
     assert len(provider.asked) == 1
 
 
-def test_oauth__the_mail_server_refuses_the_token(alice, provider, server):
+def ended_early() -> dict[str, Any]:
+    """The token's time is not over, and the mail server does not take it any more."""
     later = timezone.now() + dt.timedelta(hours=1)
-    box = send(alice, server, **connected(oauth_access_token="another", oauth_expires_at=later))
-    assert_held(box, server, "535")
+    return connected(oauth_access_token="another", oauth_expires_at=later)
+
+
+def test_oauth__a_token_that_the_mail_server_refuses_is_renewed_once(alice, provider, server):
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    assert send(alice, server, **ended_early()).hold_reason == ""
+    assert [message.login for message in server.messages] == ["alice", "alice"]
+    assert len(provider.asked) == 1
+
+
+def test_oauth__the_mail_server_refuses_the_new_token_as_well(alice, provider, server):
+    server.users["alice"] = "none of these"
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    box = send(alice, server, **ended_early())
+    assert "535" in box.hold_reason
+    assert explain(box, now=world.MONDAY).remedy == "Connect the account again on its page."
+    assert (server.connections, len(provider.asked)) == (2, 1)
+    assert set(Delivery.objects.values_list("status", flat=True)) == {"queued"}
+
+
+def test_oauth__a_refused_token_and_a_permission_that_is_over(alice, provider, server):
+    box = send(alice, server, **ended_early())
+    assert_held(box, server, "Token has been expired or revoked")
+    assert explain(box, now=world.MONDAY).remedy == "Connect the account again on its page."
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("reply", ["454 4.7.0 Temporary authentication failure", "504 5.5.4 Mechanism not supported"])
+def test_oauth__a_login_refused_for_another_reason_renews_nothing(alice, provider, server, reply):
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    server.answers["AUTH"] = reply
+    send(alice, server, **ended_early())
+    assert provider.asked == []
+    assert server.connections == 1
 
 
 def test_oauth__a_provider_that_is_down_only_delays(alice, provider, server):

@@ -229,6 +229,13 @@ def test_oauth(box, smtp, imap, settings):
         provider.refresh_tokens["refresh-0"] = "ann@acme.example"
         provider.asked.clear()
         assert all(each.good for each in try_account(box))
+        smtp.users["ann"] = imap.password = "access-2"  # nobody told us that the other one is over
+        assert all(each.good for each in try_account(box))
+        smtp.users["ann"] = "another"
+        assert failed(box).step is TrialStep.LOGIN
+        assert len(provider.asked) == 3
+        provider.refresh_tokens.clear()
+        assert failed(box).step is TrialStep.PERMISSION
         provider.down = True
         box.oauth_expires_at = None
         box.save()

@@ -395,6 +395,34 @@ def test_self_test__signatures_are_remembered(alice, own, server):
     assert Checkup.objects.get().signatures == [{"domain": "acme.example", "selector": "new"}]
 
 
+def test_self_test__what_was_seen_of_another_domain_is_forgotten(alice, own, server, names):
+    names.zones = HEALTHY
+    client = client_of(alice)
+    press(client, own, "mail")
+    deliver(own, server.inbox, signature(selector="old"))
+    assert selftest.look(own.pk, clock=later(1))
+
+    own.from_email = "alice@other.example"
+    own.save()
+    names.asked.clear()
+    press(client, own, "check")
+    assert not [name for name, _kind in names.asked if name.startswith("old.")]
+    press(client, own, "mail")  # and it never comes
+    assert not selftest.look(own.pk, clock=later(16))
+    names.asked.clear()
+    press(client, own, "check")
+    assert not [name for name, _kind in names.asked if name.startswith("old.")]
+
+
+def test_self_test__of_an_account_that_was_changed_in_the_meantime(alice, own, server):
+    press(client_of(alice), own, "mail")
+    deliver(own, server.inbox, signature())
+    own.from_email = "alice@other.example"
+    own.save()
+    assert selftest.look(own.pk, clock=later(1))
+    assert codes(own) == set()
+
+
 def test_self_test__not_possible(alice, boss, own, account, outbox):
     answer = press(client_of(alice), account, "mail")
     assert said(answer) == ["The mailbox of “office” can't be read: enter its IMAP server first."]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
@@ -14,12 +15,14 @@ from django.utils import timezone
 from massmail import connecting
 from massmail.admin.oauth import PATIENCE
 from massmail.choices import Ending, Phase
-from massmail.connecting.tokens import access_token
+from massmail.connecting.tokens import access_token, renew
 from massmail.exceptions import MassmailConfigurationError
 from massmail.models import EmailAccount
 from massmail.outcomes import classify
 from massmail.transport import TransportError
-from tests import oauth_server, world
+from massmail.transport.imap import MailboxError
+from tests import imapd, oauth_server, world
+from tests.smtpd import SMTPServer
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +210,49 @@ def test_access_token__several_workers_refresh_once(box, provider):
     assert len(provider.asked) == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_renew__several_lanes_with_the_same_refused_token_renew_it_once(box, provider):
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    connected(box)
+    lanes = [EmailAccount.objects.get(pk=box.pk) for _number in range(4)]
+
+    def work(account):
+        try:
+            renew(account, refused="access-0")
+            return access_token(account)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(work, lanes)) == {"access-1"}
+    assert len(provider.asked) == 1
+
+
+def test_open_imap__a_token_that_the_server_refuses_is_renewed_once(box, provider):
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    connected(box)
+    with imapd.serve() as mailbox:
+        mailbox.password, mailbox.capabilities = "access-1", "IMAP4rev1 AUTH=XOAUTH2"
+        box.imap_host, box.imap_port, box.imap_security = "127.0.0.1", mailbox.port, "none"
+        connecting.open_imap(box, timeout=5, patience=20).close()
+        assert (mailbox.connections, len(provider.asked)) == (2, 1)
+        mailbox.password = "another"
+        with pytest.raises(MailboxError, match="refuses the login"):
+            connecting.open_imap(box, timeout=5, patience=20)
+        assert (mailbox.connections, len(provider.asked)) == (4, 2)
+
+
+def test_hand_in__a_token_that_the_server_refuses_is_renewed_once(box, provider, settings):
+    settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.SMTPConnection"
+    provider.refresh_tokens["refresh-0"] = "alice@acme.example"
+    connected(box)
+    with SMTPServer(users={"alice@acme.example": "access-1"}, mechanisms=("XOAUTH2",)) as server:
+        box.smtp_host, box.smtp_port, box.smtp_security = "127.0.0.1", server.port, "none"
+        mail = {"sender": box.from_email, "to": box.from_email, "data": b"Subject: x\r\n\r\nx\r\n"}
+        assert connecting.hand_in(box, **mail, patience=10).accepted
+    assert len(provider.asked) == 1
+
+
 def test_access_token__revoked(box, provider):
     with pytest.raises(TransportError) as caught:
         access_token(connected(box, expires=-dt.timedelta(minutes=1)))
@@ -223,6 +269,33 @@ def test_access_token__the_provider_is_down(box, provider):
     assert classify(caught.value.reply).ending is Ending.SERVER
 
 
+@pytest.mark.parametrize(
+    ("status", "answer", "ending"),
+    [
+        (200, b"<html>Sign in to the hotel</html>", Ending.SERVER),
+        (200, b'{"access_token": "a", "expires_in": [1]}', Ending.SERVER),
+        (200, b'{"access_token": "a", "expires_in": 1e400}', Ending.SERVER),
+        (200, b"[" * 90_000, Ending.SERVER),
+        (400, b"[" * 90_000, Ending.SERVER),
+        (429, b'{"error": "too_many"}', Ending.SERVER),
+        (400, b'{"error": "temporarily_unavailable"}', Ending.SERVER),
+        (401, b'{"error": "invalid_client"}', Ending.ACCOUNT),
+        (400, b'{"error": "invalid_grant", "error_description": "refresh-0 is over"}', Ending.ACCOUNT),
+    ],
+)
+def test_access_token__odd_answers(box, provider, status, answer, ending):
+    provider.raw = (status, answer)
+    with pytest.raises(TransportError) as caught:
+        access_token(connected(box, expires=-dt.timedelta(minutes=1)))
+    assert classify(caught.value.reply).ending is ending
+    assert "refresh-0" not in caught.value.reply.text
+
+
+def test_access_token__that_is_said_to_last_for_ever(box, provider):
+    provider.raw = (200, b'{"access_token": "a", "expires_in": 1000000000000}')
+    assert access_token(connected(box, expires=-dt.timedelta(minutes=1))) == "a"
+
+
 def test_access_token__nobody_there(box, provider, settings):
     settings.MASSMAIL_OAUTH_PROVIDERS["acme"]["token_url"] = "http://127.0.0.1:1/token"
     with pytest.raises(TransportError) as caught:
@@ -235,6 +308,23 @@ def test_access_token__the_provider_is_not_in_the_settings_any_more(box, setting
     settings.MASSMAIL_OAUTH_PROVIDERS = {}
     with pytest.raises(TransportError, match="MASSMAIL_OAUTH_PROVIDERS"):
         access_token(connected(box, expires=-dt.timedelta(minutes=1)))
+
+
+@pytest.mark.parametrize(
+    "secrets", [("smtp_password",), ("imap_password",), ("oauth_refresh_token", "oauth_access_token")]
+)
+def test_endpoints__a_secret_whose_key_is_gone_is_not_replaced_by_an_empty_one(box, provider, settings, secrets):
+    if "smtp_password" not in secrets:
+        EmailAccount.objects.update(smtp_password="")
+    for name in secrets:
+        setattr(box, name, "s3cret")
+    box.oauth_provider = "acme" if "oauth_refresh_token" in secrets else ""
+    box.save(update_fields=[*secrets, "oauth_provider"])
+    settings.MASSMAIL_FIELD_KEYS = [Fernet.generate_key().decode()]
+    with pytest.raises(TransportError, match="MASSMAIL_FIELD_KEYS") as caught:
+        connecting.imap_endpoint(EmailAccount.objects.get(pk=box.pk))
+    assert classify(caught.value.reply).ending is Ending.ACCOUNT
+    assert provider.asked == []
 
 
 # The table of providers

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from example_project.crm.models import Contact
 from massmail.choices import HoldReason
 from massmail.engine import holds
+from massmail.engine.fence import Fence
+from massmail.engine.limits import Allowances
 from massmail.engine.run import run_lane, tick
+from massmail.engine.usage import LimitReached
+from massmail.engine.window import instant, local_day, midnight_after
 from massmail.models import Delivery, EmailAccount, Mailing
 from tests import world
 from tests.smtpd import SMTPServer
@@ -115,6 +122,42 @@ def test_crowd__uses_up_a_limit_and_no_more(alice, server, account, rules, key, 
     assert len(arrived(server, key)) == groups
     assert Delivery.objects.filter(status="sent").count() == most * groups
     assert set(Delivery.objects.values_list("status", flat=True)) == {"sent", "queued"}
+
+
+def test_midnight__a_claim_of_the_day_before_that_is_not_committed_yet_counts(alice):
+    """Two lanes, one recipient: one claims a moment before midnight, the other a moment after."""
+    settings = world.settings(emails_per_recipient=1, recipient_days=7)
+    box = world.account(alice, paced=False, lanes=2)
+    world.contacts(alice, 1)
+    for _number in range(2):
+        world.started(alice)
+    tick(clock=lambda: NOW)
+    midnight = midnight_after(NOW, settings.zone)
+    early, late = Delivery.objects.select_related("mailing").order_by("pk")
+    before, after = Fence(box, settings), Fence(box, settings)
+    late_at, charged = midnight + dt.timedelta(seconds=1), Event()
+    after.charges[late.pk] = Allowances([late], after.rules, now=late_at).charges(late)  # as it was read ahead
+
+    def claim_early() -> None:
+        try:
+            with transaction.atomic():
+                at = midnight - dt.timedelta(seconds=1)
+                before.charge(early, now=at)
+                Delivery.objects.filter(pk=early.pk).update(status="sending", sending_at=at)
+                charged.set()
+                time.sleep(0.3)  # that the other one waits can't be seen
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(claim_early)
+        assert charged.wait(10)
+        with pytest.raises(LimitReached), transaction.atomic():
+            after.charge(late, now=late_at)
+        done.result()
+    assert after.hold_back(late, now=late_at)
+    late.refresh_from_db()
+    assert late.not_before == instant(local_day(NOW, settings.zone) + dt.timedelta(days=7), dt.time(0), settings.zone)
 
 
 def test_crowd__all_limits_together(alice, server):

@@ -32,7 +32,8 @@ def test_running_mailings__are_told_their_new_end(boss, alice):
     world.account(alice, paced=True)
     world.contacts(alice, 25)
     mailing = world.started(alice, name="Autumn offer")
-    assert any("1 mailing is running, now done: “Autumn offer” about today" in text for text in saved(boss))
+    effect = "1 mailing is running. With these settings it is done: “Autumn offer” about today"
+    assert any(effect in text for text in saved(boss))
     told = saved(boss, emails_per_day=2)
     assert any("“Autumn offer” about Fri 4 Dec" in text or "“Autumn offer” about Sat 5 Dec" in text for text in told)
     mailing.refresh_from_db()

@@ -101,7 +101,7 @@ def test_import__shows_first_and_adds_then(boss):
     assert listed() == {"old@x.example": "bounced"}
     context = preview.context
     assert [context[name] for name in ("new", "listed", "repeated", "bad")] == [1, 1, 1, 1]
-    assert "<td>4</td><td>nonsense</td>" in preview.content.decode()
+    assert ">4</td><td>nonsense</td>" in preview.content.decode()
 
     done = client.post(IMPORT, {"staged": context["staged"]})
     assert said(done) == ["1 address was added."]
@@ -331,3 +331,27 @@ def test_who_may_what(alice, clerk, boss):
     assert client_of(boss).post(url(row, "delete"), {"post": "yes"}).status_code == 403
     assert listed() == {"a@x.example": "bounced"}
     assert client_of(boss).get(url(Suppression, "lift", 999)).status_code == 404
+
+
+# How it looks -------------------------------------------------------------------------------------------------------
+
+
+def test_list__moments_are_short(boss):
+    suppress("a@x.example", BOUNCED, source="550")
+    row = Suppression.objects.get()
+    for address in (LIST, url(row, "change")):
+        assert "today " in client_of(boss).get(address).content.decode()
+
+
+def test_list__nothing_in_it(boss, clerk):
+    html = client_of(boss).get(LIST).content.decode()
+    assert "No address is suppressed" in html
+    assert html.count(f'href="{IMPORT}"') == 2
+    assert IMPORT not in client_of(clerk).get(LIST).content.decode()
+    assert "No address matches." in client_of(boss).get(LIST, {"q": "nobody"}).content.decode()
+
+
+def test_list__counts_results_of_a_search_only(boss):
+    suppress("a@x.example", BOUNCED, source="550")
+    assert "Show all" not in client_of(boss).get(LIST).content.decode()
+    assert "1 found" in client_of(boss).get(LIST, {"q": "x.example"}).content.decode()

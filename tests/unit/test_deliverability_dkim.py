@@ -62,7 +62,13 @@ GUESSED: list[tuple[str, Verdict, dict[str, Any]]] = [
     ("dkim.no_guess", Verdict.UNKNOWN, {NAME: None, "*.acme.example": {"TXT": ["v=spf1 -all"]}}),
     ("dkim.guess_unknown", Verdict.UNKNOWN, {NAME: {"TXT": SILENT}}),
 ]
-FOUND = SEEN + GUESSED
+#: A bad key beside a good one at "s2".
+SPARE: list[tuple[str, Verdict, dict[str, Any]]] = [
+    (f"{code}_spare", Verdict.WARNING, changes | key(f"v=DKIM1; p={RSA_2048}", "s2._domainkey.acme.example"))
+    for code, verdict, changes in SEEN
+    if verdict is Verdict.BAD
+]
+FOUND = SEEN + GUESSED + SPARE
 
 
 @pytest.mark.parametrize(("code", "verdict", "changes"), SEEN)
@@ -125,6 +131,35 @@ def test_dkim__record_to_publish(server: NameServer, code: str, text: str, publi
 def test_dkim__marks_add_up(server: NameServer) -> None:
     findings = look(server, key(f"v=DKIM1; t=y; s=x; h=sha1; p={RSA_1024}"))
     assert of("dkim", findings) == ["short", "testing", "not_for_mail", "sha1"]
+
+
+@pytest.mark.parametrize(("code", "verdict", "changes"), SPARE)
+def test_dkim__another_signature_is_in_order(
+    server: NameServer, code: str, verdict: Verdict, changes: dict[str, Any]
+) -> None:
+    both = tuple(Signature(domain="acme.example", selector=selector) for selector in ("s1", "s2"))
+    findings = look(server, changes, signatures=both)
+    assert of("dkim", findings) == [code.partition(".")[2], "good"]
+    assert one(code, findings).verdict is verdict
+    assert NAME in one(code, findings).seen
+
+
+@pytest.mark.parametrize(
+    ("others", "codes"),
+    [
+        ({"s2._domainkey.acme.example": "v=DKIM1; t=y; p=" + RSA_2048}, ["revoked", "testing"]),
+        ({"s2._domainkey.acme.example": f"v=DKIM1; k=ed25519; p={ED25519}"}, ["revoked", "good", "ed25519"]),
+        # The provider's own signature is good, but says nothing for the domain in From.
+        ({"s2._domainkey.provider.example": f"v=DKIM1; p={RSA_2048}"}, ["revoked", "good"]),
+    ],
+)
+def test_dkim__another_signature_that_is_no_help(server: NameServer, others: dict[str, str], codes: list[str]) -> None:
+    ((name, record),) = others.items()
+    signatures = (
+        Signature(domain="acme.example", selector="s1"),
+        Signature(domain=name.partition("._domainkey.")[2], selector="s2"),
+    )
+    assert of("dkim", look(server, key("p=") | key(record, name), signatures=signatures)) == codes
 
 
 def test_dkim__two_signatures(server: NameServer) -> None:

@@ -54,6 +54,8 @@ GOOD: list[tuple[Any, dict[str, Any]]] = [
     (f"v=spf1 {GOOGLE} a:near.example/24 -all", {"near.example": {"A": ["1.2.3.99"]}}),
     (f"v=spf1 {GOOGLE} mx:in.example -all", {"in.example": {"MX": ["1 relay.acme.example."]}}),
     ("v=spf1 include:alias.example ip4:1.2.3.4 -all", {"alias.example": {"CNAME": ["_spf.google.com."]}}),
+    # Who lets everybody send is asked, but nobody goes by a yes.
+    (f"v=spf1 {OURS} ?include:world.example -ip4:0.0.0.0/0 -all", {"world.example": text("v=spf1 +all")}),
     # What comes back to the same name by two ways is no loop.
     (f"v=spf1 {OURS} include:c0.example include:c1.example -all", chain(3, "v=spf1 -all")),
 ]
@@ -101,6 +103,10 @@ FOUND: list[tuple[str, Verdict, Any, dict[str, Any]]] = [
     ("spf.unfollowed", Verdict.UNKNOWN, "v=spf1 ip4:1.2.3.4 -all", {"_spf.google.com": {"TXT": SERVFAIL}}),
     ("spf.pass_all", Verdict.BAD, f"v=spf1 {OURS} +all", {}),
     ("spf.pass_all", Verdict.BAD, f"v=spf1 {OURS} all", {}),
+    ("spf.pass_world", Verdict.BAD, f"v=spf1 {OURS} include:w.example -all", {"w.example": text("v=spf1 +all")}),
+    ("spf.pass_world", Verdict.BAD, "v=spf1 redirect=world.example", {"world.example": text(f"v=spf1 {OURS} all")}),
+    ("spf.pass_world", Verdict.BAD, f"v=spf1 {OURS} ip4:0.0.0.0/0 -all", {}),
+    ("spf.pass_world", Verdict.BAD, f"v=spf1 {OURS} ip6:::/0 -all", {}),
     ("spf.neutral_all", Verdict.WARNING, f"v=spf1 {OURS} ?all", {}),
     ("spf.no_all", Verdict.WARNING, f"v=spf1 {OURS}", {}),
     ("spf.after_all", Verdict.WARNING, f"v=spf1 {OURS} -all mx", {}),

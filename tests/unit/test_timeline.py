@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from massmail.admin.timeline import MOST_BARS, MOST_COLOURS, NOT_SENT, DayCount, Timeline, timeline
+from massmail.admin.timeline import MOST_BARS, MOST_COLOURS, NOT_SENT, DayCount, Series, Timeline, daily, timeline
 
 FIRST = dt.date(2026, 3, 2)
 
@@ -93,6 +93,26 @@ def test_many_accounts_are_one_colour_and_a_line_each():
 def test_doubts_that_were_settled_on_another_day_count_for_nothing():
     drawing = drawn(counted(0, sent=4, not_sent=1), counted(1, sent=1, not_sent=-1))
     assert [bar.numbers for bar in drawing.bars] == [[4, 1], [1, 0]]
+
+
+def test_what_came_back_later_is_no_part_of_the_whole():
+    series = [Series(look="1", name="sent"), Series(look="3", name="bounced", part=False)]
+    days = [FIRST + dt.timedelta(days=number) for number in range(3)]
+    numbers = dict(zip(days, [{"1": 8, "3": 2}, {"1": 0, "3": 4}, {"1": 0, "3": 0}], strict=True))
+    drawing = daily(numbers, series)
+    assert ([each.name for each in drawing.series], [each.name for each in drawing.later]) == (["sent"], ["bounced"])
+    assert [(bar.numbers, bar.total, bar.later) for bar in drawing.bars] == [
+        ([8], 8, [2]),
+        ([0], 0, [4]),
+        ([0], 0, [0]),
+    ]
+    assert [bar.filled for bar in drawing.bars] == [True, True, False]
+    assert drawing.marks == [8, 4, 0]
+    # In front of the bar, and both stand on the ground.
+    assert [(each.y, each.height) for each in drawing.bars[0].segments] == [
+        ("0.000%", "100.000%"),
+        ("75.000%", "25.000%"),
+    ]
 
 
 @pytest.mark.parametrize("number", [1, 9, 10, 11, 94, 133, 999, 1000, 8800, 50_000, 1_000_000])

@@ -1,5 +1,7 @@
 """Findings about DKIM keys (RFC 6376, 8301, 8463)."""
 
+from dataclasses import replace
+
 from django.utils.translation import gettext_lazy as _
 
 from massmail.choices import Verdict
@@ -7,7 +9,7 @@ from massmail.deliverability.rules.types import Rule
 
 _ALL_FAIL = _("Every signature of the account's mail fails. Gmail and Yahoo require a valid one from bulk senders.")
 
-RULES = {
+_RULES = {
     "dkim.good": Rule(
         verdict=Verdict.GOOD,
         seen=_("The key at %(name)s is in order: %(kind)s, %(bits)s bits."),
@@ -118,3 +120,18 @@ RULES = {
         source="RFC 8301, 3.1",
     ),
 }
+
+#: Behind the code of a bad key whose signature mail can do without.
+SPARE = "_spare"
+#: The same, where another signature of the mail is in order.
+_SPARE = {
+    f"{code}{SPARE}": replace(
+        rule,
+        verdict=Verdict.WARNING,
+        why=_("The mail has another signature that is in order, so it still passes. Some receivers look at one only."),
+        source=f"{rule.source}; RFC 6376, 4.2",
+    )
+    for code, rule in _RULES.items()
+    if rule.verdict is Verdict.BAD
+}
+RULES = _RULES | _SPARE

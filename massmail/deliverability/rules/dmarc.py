@@ -67,6 +67,13 @@ RULES = {
         fix=_("Give a policy: “p=none”, “p=quarantine” or “p=reject”."),
         source="RFC 9989, 4.7 and 4.10.1",
     ),
+    "dmarc.recovered": Rule(
+        verdict=Verdict.WARNING,
+        seen=_("The DMARC record at %(name)s has no valid policy: %(text)s"),
+        why=_("Receivers act as if it said “p=none”, because it asks for reports. Older ones may ignore it."),
+        fix=_("Give a policy: “p=none”, “p=quarantine” or “p=reject”."),
+        source="RFC 9989, 4.10.1",
+    ),
     "dmarc.testing": Rule(
         verdict=Verdict.WARNING,
         seen=_("The DMARC record at %(name)s is in test mode: %(text)s"),

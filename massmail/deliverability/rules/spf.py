@@ -106,6 +106,13 @@ RULES = {
         fix=_("End the record with “~all” or “-all”."),
         source="RFC 7208, 5.1 and 11",
     ),
+    "spf.pass_world": Rule(
+        verdict=Verdict.BAD,
+        seen=_("The SPF record lets the whole world send mail for the domain, by way of %(names)s."),
+        why=_("Receivers trust such a domain less than one without SPF, and anybody can send in its name."),
+        fix=_("Remove that part. If it is another name, only whoever runs it can correct the record there."),
+        source="RFC 7208, 5.2, 5.6 and 11",
+    ),
     "spf.neutral_all": Rule(
         verdict=Verdict.WARNING,
         seen=_("The SPF record ends with “?all”: %(text)s"),

@@ -10,7 +10,7 @@ import dns.resolver
 
 from massmail.choices import Check, Verdict
 from massmail.deliverability import Finding, Limits, Signature, check_domain, make_resolver
-from massmail.engine.checkup.standing import subject_of
+from massmail.engine.checkup.standing import subject_of, test_subject_of
 from massmail.models import Checkup, EmailAccount
 
 #: How long findings hold before a worker looks again, and how long where something got no answer.
@@ -31,7 +31,7 @@ def check_account(
         account.domain,
         resolver=resolver or make_resolver(),
         smtp_host=account.smtp_host,
-        signatures=signatures_of(before),
+        signatures=signatures_of(account, before),
         relay=account.relay_address or "",
         limits=LIMITS,
     )
@@ -51,9 +51,11 @@ def stored(findings: Sequence[Finding]) -> list[dict[str, object]]:
     return [asdict(finding) for finding in findings]
 
 
-def signatures_of(checkup: Checkup | None) -> list[Signature]:
-    """Return the signatures that were seen in the account's own mail."""
-    return [Signature(**each) for each in checkup.signatures] if checkup else []
+def signatures_of(account: EmailAccount, checkup: Checkup | None) -> list[Signature]:
+    """Return the signatures that were seen in mail of `account` as it is now: of this domain, through this server."""
+    if checkup is None or checkup.test_subject != test_subject_of(account):
+        return []
+    return [Signature(**each) for each in checkup.signatures]
 
 
 def due(*, now: dt.datetime) -> list[int]:

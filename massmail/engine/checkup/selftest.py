@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from massmail.choices import SelfTest
 from massmail.composing import prepare
 from massmail.conf import conf
-from massmail.connecting import imap_endpoint
+from massmail.connecting import open_imap
 from massmail.deliverability import Finding, OwnMail, check_own_mail, read_head
 from massmail.deliverability.findings import finding
 from massmail.deliverability.own_mail import HEAD
@@ -91,7 +91,10 @@ def _begin(account: EmailAccount, *, now: dt.datetime) -> bool:
     """Note that a test mail leaves; False if another one is waited for, unless that has been forgotten."""
     checkup, _created = Checkup.objects.get_or_create(account=account)
     free = Q(test_look_at=None) | Q(test_sent_at__lte=now - FORGOTTEN)
-    facts: dict[str, Any] = {"test_message_id": "", "test_looks": 0, "test_trouble": ""}
+    subject = test_subject_of(account)
+    facts: dict[str, Any] = {"test_message_id": "", "test_looks": 0, "test_trouble": "", "test_subject": subject}
+    if checkup.test_subject != subject:  # another domain, or another server: nothing holds that was seen before
+        facts |= {"test_findings": [], "signatures": []}
     waits = {"test_state": SelfTest.WAITING, "test_sent_at": now, "test_look_at": now + LEASE}
     return bool(Checkup.objects.filter(free, pk=checkup.pk).update(**facts, **waits))
 
@@ -146,9 +149,7 @@ def _fetch(account: EmailAccount, message_id: str) -> Found | None:
 
     Raises `MailboxError`, and `TransportError` if no token can be had.
     """
-    endpoint = replace(imap_endpoint(account), timeout=min(conf.imap_timeout, LOOK / 2))
-    connection = IMAPConnection(endpoint, patience=LOOK)
-    connection.open()
+    connection = open_imap(account, timeout=min(conf.imap_timeout, LOOK / 2), patience=LOOK)
     try:
         if head := _head(connection, INBOX, message_id):
             return Found(mail=read_head(head), junk=False)
@@ -186,8 +187,7 @@ def _note(checkup: Checkup, found: Found) -> None:
 
 
 def _end(checkup: Checkup, state: SelfTest, findings: list[Finding], **facts: Any) -> None:
-    subject = test_subject_of(checkup.account)
-    _write(checkup, test_state=state, test_look_at=None, test_findings=stored(findings), test_subject=subject, **facts)
+    _write(checkup, test_state=state, test_look_at=None, test_findings=stored(findings), **facts)
 
 
 def _write(checkup: Checkup, **facts: Any) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from massmail.conf import conf
-from massmail.connecting import imap_endpoint
+from massmail.connecting import open_imap
 from massmail.conversations import ConversationType
 from massmail.inbound.conversations import matching
 from massmail.inbound.conversations.letters import MAX_MAIL, Letter, letter, untagged
@@ -128,9 +128,7 @@ def _entries(account: EmailAccount, kind: ConversationType, fetched: Sequence[Fe
 def _opened(account: EmailAccount, *, patience: float = PATIENCE) -> Iterator[IMAPConnection]:
     name = {"account": account.name}
     try:
-        endpoint = replace(imap_endpoint(account), timeout=min(conf.imap_timeout, SILENCE))
-        connection = IMAPConnection(endpoint, patience=patience)
-        connection.open()
+        connection = open_imap(account, timeout=min(conf.imap_timeout, SILENCE), patience=patience)
         try:
             yield connection
         finally:
