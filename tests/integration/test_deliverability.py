@@ -396,11 +396,13 @@ def test_self_test__signatures_are_remembered(alice, own, server):
 
 
 def test_self_test__what_was_seen_of_another_domain_is_forgotten(alice, own, server, names):
-    names.zones = HEALTHY
+    names.zones = HEALTHY | {"other.example": HEALTHY["acme.example"]}
     client = client_of(alice)
     press(client, own, "mail")
     deliver(own, server.inbox, signature(selector="old"))
     assert selftest.look(own.pk, clock=later(1))
+    press(client, own, "check")
+    assert ("old._domainkey.acme.example", "TXT") in names.asked
 
     own.from_email = "alice@other.example"
     own.save()
