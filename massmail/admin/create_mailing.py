@@ -209,6 +209,7 @@ class CreateMailingMixin(admin.ModelAdmin):
         left_out = expectation.left_out if expectation else {}
         return {
             "kind": form.type.model_class._meta.verbose_name_plural if form else "",
+            "filtered": form is not None and bool(form.values or form.listed or form.only_own),
             "expectation": expectation,
             "error": error,
             "sample": [

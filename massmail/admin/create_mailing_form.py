@@ -65,6 +65,12 @@ class Drawn:
     sought: str
     error: str
 
+    @property
+    def tells_apart(self) -> bool:
+        """Whether it can be of use: boxes of which there is only one, "None", narrow nothing."""
+        alone = self.kind == Choice.kind and len(self.boxes) == 1
+        return not alone or self.boxes[0].checked or self.more or bool(self.error)
+
 
 def types_for(request: HttpRequest, site: AdminSite) -> list[RecipientType]:
     """Return the types of recipients that the user may see."""
@@ -238,7 +244,7 @@ class CreateForm:
     # How it is shown ---------------------------------------------------------------------------------------------
 
     def drawn(self) -> list[Drawn]:
-        return [self._draw(each) for each in self.offer.filters]
+        return [drawn for drawn in map(self._draw, self.offer.filters) if drawn.tells_apart]
 
     def _draw(self, each: Filter) -> Drawn:
         sought = self.text(f"q-{each.name}")

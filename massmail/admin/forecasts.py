@@ -122,7 +122,7 @@ def _headline(mailing: Mailing, found: Outlook) -> str:
             "Not done within a year: %(count)s mail will be left then.",
             "Not done within a year: %(count)s mails will be left then.",
             found.beyond,
-        ) % {"count": found.beyond}
+        ) % {"count": grouped(found.beyond)}
     if found.end is None:
         return _("As things are, nothing more will be sent.")
     texts = {
@@ -154,7 +154,7 @@ def _chances(found: Outlook) -> list[str]:
 def _chance(chance: Chance, found: Outlook) -> str:
     gain = _gain(chance, found)
     end = _show(chance.end, found) if chance.end else _("not within a year")
-    values = {"when": end, "gain": gain, "limit": chance.limit, "account": chance.name}
+    values = {"when": end, "gain": gain, "limit": grouped(chance.limit) if chance.limit else "", "account": chance.name}
     if chance.account is None:
         return _("With one more account: %(when)s (%(gain)s)") % values
     return _("With %(limit)s mails a day for “%(account)s”: %(when)s (%(gain)s)") % values
@@ -171,7 +171,7 @@ def _gain(chance: Chance, found: Outlook) -> str:
     elif hours >= 1:
         gains.append(ngettext("%(count)s hour earlier", "%(count)s hours earlier", hours) % {"count": hours})
     if more > 0:
-        gains.append(ngettext("%(count)s more mail", "%(count)s more mails", more) % {"count": more})
+        gains.append(ngettext("%(count)s more mail", "%(count)s more mails", more) % {"count": grouped(more)})
     return ", ".join(gains)
 
 
@@ -198,7 +198,7 @@ def _waits(request: HttpRequest, site: AdminSite, mailing: Mailing, found: Outlo
     return [
         Wait(
             text=ngettext("%(count)s recipient waits. %(why)s", "%(count)s recipients wait. %(why)s", each.count)
-            % {"count": each.count, "why": each.hold.detail or each.hold.reason.label},
+            % {"count": grouped(each.count), "why": each.hold.detail or each.hold.reason.label},
             remedy=each.hold.remedy,
             url=notice_of(request, site, each.hold, here=mailing).url,
         )

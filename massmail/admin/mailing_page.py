@@ -188,7 +188,7 @@ def _figures(site: AdminSite, mailing: Mailing, standing: Standing) -> list[Figu
     rows = [
         ("total", _("Addresses"), progress.total, None),
         ("sent", _("Sent"), progress.sent, DeliveryStatus.SENT),
-        ("to_go", _("To go"), progress.to_go, DeliveryStatus.QUEUED),
+        ("to_go", _("Not sent") if standing.ended else _("To go"), progress.to_go, DeliveryStatus.QUEUED),
         ("failed", _("Failed"), progress.failed, DeliveryStatus.FAILED),
         ("skipped", _("Skipped"), progress.skipped, DeliveryStatus.SKIPPED),
         ("unknown", _("Unknown"), progress.unknown, DeliveryStatus.UNKNOWN),

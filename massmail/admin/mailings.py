@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -26,7 +27,7 @@ from massmail.admin.create_mailing import CreateMailingMixin
 from massmail.admin.forms import MailingForm
 from massmail.admin.mailing_page import kind_of, page_context
 from massmail.admin.operating import OperationsMixin
-from massmail.admin.owned import OwnedModelAdmin
+from massmail.admin.owned import VIEW_ALL, OwnedModelAdmin
 from massmail.admin.places import add_url, lists_of_recipients, page_url
 from massmail.admin.recipient_choice import chosen_recipient, find_recipient, shown_as, suggestions
 from massmail.admin.standing import standings
@@ -53,8 +54,10 @@ class MailingChangeList(ChangeList):
         super().get_results(request)
         mailings = list(self.result_list)
         known = standings(mailings, now=timezone.now())
+        sees_owners = request.user.has_perm(VIEW_ALL)
         for mailing in mailings:
             mailing.standing = known[mailing.pk]
+            mailing.owner_shown = mailing.owner if sees_owners else None
         self.result_list = mailings
 
 
@@ -75,7 +78,7 @@ class RecipientTypeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         metas = [recipient_type.model_class._meta for recipient_type in recipient_types()]
-        return [(meta.label_lower, str(meta.verbose_name_plural)) for meta in metas]
+        return [(meta.label_lower, str(capfirst(meta.verbose_name_plural))) for meta in metas]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         for recipient_type in recipient_types():
@@ -137,6 +140,10 @@ class MailingAdmin(CreateMailingMixin, OperationsMixin, TestMailMixin, OwnedMode
         if not self.has_create_permission(request):
             raise PermissionDenied
         return HttpResponseRedirect(page_url(self.admin_site, Mailing, "create"))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Leave out the column of owners: they stand below the names, so that the list fits beside its filters."""
+        return self.list_display
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Ask of a started mailing no more than its name: what it sends and when is settled, and stands above."""

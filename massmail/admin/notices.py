@@ -11,6 +11,7 @@ from django.contrib.admin import AdminSite
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from massmail.admin.places import link_to, page_url
 from massmail.choices import HoldReason
@@ -41,7 +42,8 @@ class Notice:
 def notice_of(request: HttpRequest, site: AdminSite, hold: Hold, *, here: Model | None = None) -> Notice:
     """Return `hold` for the user of a page that is about `here`; without a link where the user may not follow it."""
     url = _remedy_url(request, site, hold, here) if hold.remedy else ""
-    return Notice(text=hold.detail or str(hold.reason.label), remedy=hold.remedy, url=url)
+    text = hold.detail or _("%(reason)s.") % {"reason": hold.reason.label}
+    return Notice(text=text, remedy=hold.remedy, url=url)
 
 
 def without_repeating(notices: Iterable[Notice]) -> list[Notice]:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from massmail.admin.numbers import grouped
 from massmail.admin.places import page_url
 from massmail.choices import DeliveryStatus, MailingStatus, Relation
 from massmail.engine import lifecycle, operations
@@ -108,7 +109,7 @@ class _Facts:
             Operation(
                 name="schedule",
                 label=_("Change the start"),
-                help=_("Sets the day and time before which nothing is sent after it was resumed."),
+                help=_("Sets a day and time: nothing is sent before, even when the mailing is resumed earlier."),
                 url=self._url(site, "schedule"),
                 why_not=self._unless(MailingStatus.PAUSED),
                 asks=True,
@@ -168,10 +169,10 @@ class _Facts:
             label=_("Resolve unknown"),
             help=ngettext(
                 "Shows the one recipient of whom nobody knows whether the mail arrived, for you to decide.",
-                "Shows the %(count)d recipients of whom nobody knows whether the mail arrived, for you to decide.",
+                "Shows the %(count)s recipients of whom nobody knows whether the mail arrived, for you to decide.",
                 count,
             )
-            % {"count": count},
+            % {"count": grouped(count)},
             url=f"{page_url(site, Delivery, 'changelist')}?mailing__id__exact={self.mailing.pk}"
             f"&status__exact={DeliveryStatus.UNKNOWN}",
             why_not="" if count else _("Of every recipient it is known what became of the mail."),

@@ -173,12 +173,16 @@ class MessageVersion(models.Model):
         constraints = [models.UniqueConstraint(fields=["message", "digest"], name="massmail_one_version_per_digest")]
 
     def __str__(self) -> str:
-        return f"{in_words(self.subject)} ({self.digest[:8]})"
+        return f"{self.subject_in_words} ({self.digest[:8]})"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
             raise TypeError("A message version is immutable; freeze the message again.")
         super().save(*args, **kwargs)
+
+    @property
+    def subject_in_words(self) -> str:
+        return in_words(self.subject)
 
 
 class VersionFile(models.Model):

@@ -23,6 +23,8 @@ TIMEOUT = 10.0
 MAX_ANSWER = 100_000
 #: Seconds that a token is believed to be good at most.
 LONGEST = 86_400 * 365
+#: Characters from which on a secret is one: a shorter one may be a word of the answer.
+SHORTEST = 8
 #: What `json.loads` and `int` raise besides ValueError for an answer that nobody would write in earnest.
 _GARBAGE = (ValueError, TypeError, OverflowError, RecursionError)
 #: What of a request must not come back to a screen.
@@ -160,8 +162,9 @@ def _refusal(provider: Provider, status: int, body: bytes, secrets: Iterable[str
     except _GARBAGE:
         answer = {}
     code, words = str(answer.get("error", "")), str(answer.get("error_description", ""))
-    for secret in filter(None, secrets):
-        words = words.replace(secret, "…")
+    for secret in secrets:
+        if secret and len(secret) >= SHORTEST:
+            words = words.replace(secret, "…")
     text = _("%(provider)s says: %(words)s") % {
         "provider": provider.label,
         "words": f"{code or status} {words}".strip()[:500],

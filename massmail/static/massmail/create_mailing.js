@@ -39,7 +39,7 @@
             try {
                 const response = await request(form.dataset.countUrl, {method: "POST", body: new FormData(form)});
                 panel.innerHTML = await response.text();
-                status.textContent = panel.querySelector("dl, .massmail-count-error")?.innerText ?? "";
+                status.textContent = panel.querySelector("dl, .massmail-count-error, [data-massmail-nobody]")?.innerText ?? "";
                 broken.hidden = true;
             } catch (error) {
                 if (called(error)) {
