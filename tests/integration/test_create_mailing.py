@@ -157,8 +157,8 @@ def test_filters__default_to_the_host_lists(market, alice):
     assert Mailing.objects.get().filters["words"] == [["Type", "None"], ["Mailing list", "Yes"]]
     assert Mailing.objects.get().total == 1
     names = [each.name for each in client.get(f"{PAGE}?type=crm.company").context["filters"]]
-    # None of them has a country, so that there is nothing to choose.
-    assert names[:7] == ["search", "type", "industry", "massmail", "disqualified", "tags", "creation_date"]
+    # None of them has a country or a tag: of these there is nothing to choose.
+    assert names[:6] == ["search", "type", "industry", "massmail", "disqualified", "creation_date"]
     assert "owner" not in names
 
 
