@@ -87,6 +87,7 @@ PRESETS = (
         name="outlook",
         label=_("Outlook.com"),
         domains=("outlook.com", "hotmail.com", "live.com", "msn.com"),
+        mail_servers=(".olc.protection.outlook.com",),
         smtp_host="smtp-mail.outlook.com",
         imap_host="outlook.office365.com",
         oauth="microsoft",
@@ -178,7 +179,7 @@ def preset(name: str) -> Preset | None:
 
 def preset_of_address(address: str) -> Preset | None:
     """Return the provider of `address` where its domain alone says so."""
-    domain = address.rpartition("@")[2].strip().lower()
+    domain = address.rpartition("@")[2].strip().rstrip(".").lower()
     return next((each for each in PRESETS if domain in each.domains), None)
 
 

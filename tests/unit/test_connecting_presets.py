@@ -51,6 +51,7 @@ def test_presets__no_two_claim_the_same():
         (["aspmx.l.google.com"], "workspace"),
         (["alt1.aspmx.l.google.com."], "workspace"),
         (["acme-example.mail.protection.outlook.com"], "microsoft365"),
+        (["hotmail-co-uk.olc.protection.outlook.com"], "outlook"),
         (["mx.zoho.eu"], "zoho"),
         (["in1-smtp.messagingengine.com"], "fastmail"),
         (["mx.yandex.net"], "yandex"),
@@ -84,6 +85,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
 def test_find__known_by_its_domain_without_asking(monkeypatch):
     asked = resolve_to(monkeypatch, AssertionError())
     assert providers.find("Ann@Gmail.com").preset.name == "gmail"
+    assert providers.find("ann@gmail.com.").preset.name == "gmail"
     assert providers.find("ann@acme.example", chosen="yahoo").preset.name == "yahoo"
     assert not asked
 
