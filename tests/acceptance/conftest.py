@@ -86,8 +86,9 @@ class CompanyPages(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def company_page() -> Iterator[str]:
+    """The address of the company's page. It outlives the browser's pages, which may still ask for its icon."""
     with ThreadingHTTPServer(("127.0.0.1", 0), CompanyPages) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/unsubscribed"
