@@ -204,19 +204,29 @@ def test_token__revoked(alice, stack, listening, provider):
         assert step.advice == CONNECT_AGAIN
 
 
-def test_token__the_mail_server_does_not_know_it(alice, stack, listening, provider):
-    """It has been withdrawn before its time; the provider would give another only to its owner."""
+def test_token__withdrawn_before_its_time(alice, stack, listening, provider):
+    """The mail server refuses the token; the provider, asked for another, gives one only to its owner."""
     later = timezone.now() + dt.timedelta(hours=1)
     box, before = connected(stack, alice, oauth_expires_at=later), stack.refused_logins()
     with listening(stack.submission, stack.imaps) as wire:
-        held(alice, box, "535", CONNECT_AGAIN)
-        rests(box, "AUTHENTICATIONFAILED", CONNECT_AGAIN[:-1])
-    assert wire.connections(stack.submission) == wire.connections(stack.imaps) == 1
+        held(alice, box, "Token has been expired or revoked", CONNECT_AGAIN)
+        rests(box, "Token has been expired or revoked", CONNECT_AGAIN[:-1])
+    assert wire.connections(stack.submission) == 1
+    assert wire.connections(stack.imaps) <= 1
     assert eventually(lambda: stack.refused_logins() > before)
     assert not wire.shows(box.smtp_username, "access-of-old")
-    for step in last_steps(box):
-        assert step.step == "login"
-        assert "Connect the account again with the button above" in step.advice
+
+
+def test_token__the_mail_server_knows_no_new_one_either(alice, stack, listening, provider):
+    """As where SMTP is switched off for a mailbox: the provider gives tokens, and the mail server refuses each."""
+    provider.refresh_tokens["refresh-0"] = "carol@example.test"
+    later = timezone.now() + dt.timedelta(hours=1)
+    box = connected(stack, alice, oauth_expires_at=later)
+    with listening(stack.submission) as wire:
+        held(alice, box, "535", CONNECT_AGAIN)
+    assert wire.connections(stack.submission) == 2
+    assert len(provider.asked) == 1
+    assert not any(wire.shows(box.smtp_username, token) for token in ("access-of-old", box.oauth_access_token))
 
 
 @pytest.mark.parametrize("security", ["starttls", "ssl"])
