@@ -44,6 +44,9 @@ def parse_document(content: str, *, field: str) -> Any:
             _("This is not a readable HTML page. Close its tags, and nest them less deeply."), field=field
         )
     _refuse_foreign_styles(root, field)
+    for link in root.iter("a", "area"):
+        if "href" in link.attrib:
+            link.set("href", link.get("href").strip())  # as browsers do; written out, a space would become %20
     return root
 
 
@@ -191,10 +194,18 @@ def _is_visible(link: Any, mask: Mask) -> bool:
 def _texts(element: Any) -> Iterator[str]:
     """Yield the visible texts in `element`, and its own `alt` text, in their order."""
     if isinstance(element.tag, str) and element.tag not in ("style", "script", "template") and not is_hidden(element):
-        yield element.get("alt", "") if element.tag in ("img", "area") else element.text or ""
+        if element.tag in ("img", "area"):
+            yield "" if _is_tiny(element) else element.get("alt", "")
+        else:
+            yield element.text or ""
         for child in element:
             yield from _texts(child)
             yield child.tail or ""
+
+
+def _is_tiny(image: Any) -> bool:
+    """Return whether nobody could hit `image` with a finger: it is there to count who reads."""
+    return any(image.get(side, "").strip().removesuffix("px") in ("0", "1", "2") for side in ("width", "height"))
 
 
 def _shows(text: str) -> bool:

@@ -16,12 +16,15 @@ from massmail.exceptions import CompositionError
 MIDDLES = {"elif", "else", "empty"}
 PRINTERS = {"now", "firstof"}
 #: What stands in one of these may be left out when the message is filled in.
-CONDITIONS = {"if", "for", "comment"}
+CONDITIONS = {"if", "for"}
+
+
+_COMMENT = re.compile(r"\{%\s*comment\b[^\n]*?%\}.*?\{%\s*endcomment\s*%\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
-    """One tag of a source. `certain` tells that it stands outside every condition, loop and comment."""
+    """One tag of a source. `certain` tells that it stands outside every condition and loop."""
 
     number: int
     source: str
@@ -49,7 +52,7 @@ class Tag:
 
     @property
     def depth(self) -> int:
-        """By how much the tag changes in how many conditions, loops and comments the text after it stands."""
+        """By how much the tag changes in how many conditions and loops the text after it stands."""
         if self.word in CONDITIONS:
             return 1
         return -1 if self.closes and self.word.removeprefix("end") in CONDITIONS else 0
@@ -78,7 +81,8 @@ class Mask:
         return re.compile(r"\{+(?:[{%#]|(?=" + self.nonce + "))", re.IGNORECASE)
 
     def hide(self, source: str, *, field: str) -> str:
-        """Return `source` with each tag replaced by a word."""
+        """Return `source` with each tag replaced by a word, and without what stands in comments but for its lines."""
+        source = _COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), source)
         pieces, line, depth = [], 1, 0
         for position, piece in enumerate(tag_re.split(source)):
             if position % 2:

@@ -92,7 +92,8 @@ class _Writer:
     def _link(self, href: str, begin: int) -> None:
         """Add the address of a link after its text, unless that is the address itself."""
         text = "".join(item for item in self.items[begin:] if isinstance(item, str)).strip()
-        address = href.removeprefix("mailto:")
+        address = href.removeprefix("mailto:").partition("?")[0] if href.startswith("mailto:") else href
+        address = address.replace(" ", "%20")  # or it would end there
         if not href or href.startswith("#") or text in (href, address):
             return
         self.items.append(f" <{address}>" if text else f"<{address}>")

@@ -57,7 +57,7 @@ def sources_of(message: Message) -> list[Source]:
     return [
         Source(
             field=field,
-            text=text if field in ("subject", "preheader") else re.sub(r"\r\n?", "\n", text),
+            text=text if field in ("subject", "preheader") else re.sub(r"\r\n?", "\n", text).removeprefix("\ufeff"),
             is_html=field in html,
         )
         for field, text in texts.items()

@@ -41,6 +41,10 @@ UNSUBSCRIBE = "unsubscribe_url"
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BUILTINS = {"True", "False", "None"}
+# What follows braces that were not closed: the next tag, or HTML.
+_NEXT_TAG = re.compile(r"\{[{%]|</?[a-zA-Z]")
+#: With these begin placeholders of Handlebars and Mustache.
+_FOREIGN = ("#", "/", "^", ">", "&", "!", "{")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +152,10 @@ class SandboxParser(Parser):
         super().extend_nodelist(nodelist, Metered(node), token)
 
     def compile_filter(self, token: str) -> FilterExpression:
-        expression = super().compile_filter(token)
+        try:
+            expression = super().compile_filter(token)
+        except TemplateSyntaxError as error:
+            raise _in_plain_words(token, error) from error
         if isinstance(expression.var, Variable):
             expression.var = self._noted(PlainVariable(expression.var.var))
         for _function, arguments in expression.filters:
@@ -191,6 +198,23 @@ class SandboxParser(Parser):
                 _("The filter “%(filter)s” cannot be used in messages. Remove it.") % {"filter": filter_name}
             )
         return super().find_filter(filter_name)
+
+
+def _in_plain_words(token: str, error: TemplateSyntaxError) -> TemplateSyntaxError:
+    """Return what to do about an expression that Django can't parse; its other errors are plain enough."""
+    if not str(error).startswith("Could not parse"):
+        return error
+    if found := _NEXT_TAG.search(token):
+        text = _("The {{ before “%(words)s” has no }}. Close it.") % {"words": token[: found.start()].strip()[:40]}
+    elif token.startswith(_FOREIGN):
+        text = _("“{{%(token)s}}” is a placeholder of another program. Insert one from the list, or delete it.")
+        text %= {"token": token}
+    else:
+        text = _(
+            "“%(token)s” cannot be read. Write one name without spaces, with filters after it where needed, such as "
+            'first_name|default:"customer".'
+        ) % {"token": token}
+    return TemplateSyntaxError(text)
 
 
 class SandboxTemplate(Template):

@@ -347,3 +347,48 @@ def test_text_written_by_hand_is_kept_and_gets_the_link_if_it_has_none():
     assert preview(prepare(message(plain_text=own)), values={}, links=LINKS).text == f"Stop: {LINKS.unsubscribe}"
     conditional = "{% if x %}{{ unsubscribe_url }}{% endif %}"
     assert LINKS.unsubscribe in preview(prepare(message(plain_text=conditional)), values={}, links=LINKS).text
+
+
+def composed(content: str, **values: object) -> tuple[str, str]:
+    found = preview(prepare(message(content)), values=values, links=LINKS)
+    return found.html, found.text
+
+
+def test_comments__leave_nothing_behind():
+    html, text = composed("<table>{% comment %}<tr><td>old{% if %}{% endcomment %}<tr><td>new</table>")
+    assert "<body><table><tr><td>new</td></tr></table><p><a" in html
+    assert text.startswith("new")
+
+
+def test_addresses__spaces_around_them_are_not_sent():
+    html, text = composed("""<p><a href=" https://acme.example/a b?x=1 ">Look</a></p>""")
+    assert 'href="https://acme.example/a%20b?x=1"' in html
+    assert "Look <https://acme.example/a%20b?x=1>" in text
+
+
+def test_addresses__of_mailboxes_stand_in_the_text_by_themselves():
+    assert "Write <ann@acme.example>" in composed('<a href="mailto:ann@acme.example?subject=News now">Write</a>')[1]
+
+
+def test_a_byte_order_mark_is_no_text():
+    letter = Message(subject="News", content=f"\ufeff<p>x</p>{LINK}")
+    assert "\ufeff" not in preview(prepare(letter), values={}, links=LINKS).html
+
+
+def test_an_image_of_one_pixel_is_no_link_to_unsubscribe():
+    link = '<a href="{{{{ unsubscribe_url }}}}"><img src="https://acme.example/u.png" alt="Unsubscribe" width="{}"></a>'
+    refused = [bool(check(Message(subject="News", content=link.format(width)))) for width in ("1", "1px", "200")]
+    assert refused == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{{ first_name <b>and</b> {{ company }}", "The {{ before “first_name” has no }}. Close it."),
+        ("{{#each articles}}", "“{{#each articles}}” is a placeholder of another program."),
+        ("{{ first name }}", "“first name” cannot be read. Write one name without spaces"),
+        ("{% if first_name | %}x{% endif %}", "cannot be read. Write one name without spaces"),
+    ],
+)
+def test_errors__of_braces_say_what_to_do(text, words):
+    assert words in str(check(message(text))[0])
