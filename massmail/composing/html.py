@@ -45,8 +45,8 @@ def parse_document(content: str, *, field: str) -> Any:
         )
     _refuse_foreign_styles(root, field)
     for link in root.iter("a", "area"):
-        if "href" in link.attrib:
-            link.set("href", link.get("href").strip())  # as browsers do; written out, a space would become %20
+        if href := link.get("href"):
+            link.set("href", href.strip())  # as browsers do; written out, a space would become %20
     return root
 
 
