@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from massmail.admin.numbers import grouped
 from massmail.models import Mailing, MassmailSettings, Message
 
 
@@ -75,8 +76,8 @@ class DuplicateForm(forms.Form):
 
 class _MailingChoices(forms.ModelMultipleChoiceField):
     def label_from_instance(self, obj: Any) -> str:
-        texts = {"mailing": obj, "status": obj.get_status_display().lower(), "count": obj.total}
-        return _("%(mailing)s (%(status)s, recipients: %(count)d)") % texts
+        texts = {"mailing": obj, "status": obj.get_status_display().lower(), "count": grouped(obj.total)}
+        return _("%(mailing)s (%(status)s, addresses: %(count)s)") % texts
 
 
 class MergeForm(forms.Form):

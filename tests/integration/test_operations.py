@@ -408,7 +408,7 @@ def test_merge__drafts_are_united(alice, text):
         assert set(old.deliveries.values_list("status", "reason")) == {("skipped", "merged")}
         assert deeds(old)[-1][:2] == (AuditAction.MERGED, "alice")
     assert (one.total, two.total) == (3, 2)
-    assert deeds(united) == [(AuditAction.CREATED, "alice", f"merged from “{one}”, “{two}”; recipients: 4")]
+    assert deeds(united) == [(AuditAction.CREATED, "alice", f"merged from “{one}”, “{two}”; addresses: 4")]
     books_balance()
     send(united, alice)
     assert len(memory.outbox) == 4

@@ -99,7 +99,7 @@ def _draft(rows: Sequence[Mailing], name: str) -> Mailing:
 
 def _from(rows: Sequence[Mailing], made: Mailing) -> str:
     names = ", ".join(_("“%s”") % row for row in rows)
-    return _("merged from %(mailings)s; recipients: %(count)d") % {"mailings": names, "count": made.total}
+    return _("merged from %(mailings)s; addresses: %(count)d") % {"mailings": names, "count": made.total}
 
 
 def carry_over(*, now: dt.datetime) -> int:
