@@ -23,7 +23,6 @@ from massmail.engine.rotation import Turns, shares
 from massmail.engine.spread import KEPT_HERE
 from massmail.models import Delivery, EmailAccount, Mailing, Recipient
 
-
 #: Of more recipients without an account, nobody is looked for in several places: for millions that takes minutes, and
 #: shifts no account's share by more than a few mails for each chunk.
 MOST_DOUBLES = 300_000
