@@ -20,6 +20,8 @@ DENSE = 1.4
 _SOFT_BREAK = b"=\r\n"
 #: Of them SMTP would double the first (RFC 5321, 4.5.2), and to find it in each mail takes longer than to send it.
 _LEADING_DOTS = re.compile(rb"^\.+", re.MULTILINE)
+#: What needs no encoding and leaves room for the "=" of the break: most of what is filled in.
+_PLAIN = re.compile(rb"[0-9A-Za-z](?:[ -<>-~]{0,72}[!-<>-~])?")
 #: Bytes that make a line of base64 of 76 characters, the most that RFC 2045, 6.8 allows.
 _LINE = 76
 
@@ -113,6 +115,8 @@ def _quoted(text: str) -> bytes:
 
 def _softly(raw: bytes) -> bytes:
     """Return `raw` in quoted-printable, ready for anything to follow: at the start of a line."""
+    if _PLAIN.fullmatch(raw):
+        return raw + _SOFT_BREAK
     # With a character behind it, spaces at the end need no encoding, and there is room for the "=" of the break.
     quoted = _to_the_end(raw + b"x")[:-1]
     return quoted if quoted.endswith(b"\n") else quoted + _SOFT_BREAK

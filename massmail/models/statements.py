@@ -74,7 +74,9 @@ class Statement:
 
         It is kept with the connection, to which it refers: a thread that ends leaves nothing behind.
         """
-        forms: WeakKeyDictionary[Statement, _Form] = vars(connection).setdefault("_massmail_forms", WeakKeyDictionary())
+        forms: WeakKeyDictionary[Statement, _Form] | None = vars(connection).get("_massmail_forms")
+        if forms is None:
+            forms = connection._massmail_forms = WeakKeyDictionary()
         form = forms.get(self)
         if form is None:
             form = forms[self] = _Form(self, connection)
@@ -97,6 +99,17 @@ class _Form:
             self.params = dict(zip(names, statement.params, strict=True))
             self.places = [names[place] for place in slots]
 
+    def params_with(self, values: dict[str, Any]) -> Any:
+        """Return the parameters of the SQL, with `values` in the slots."""
+        params = self.params.copy()
+        for place, value in zip(self.places, self.filled(values), strict=True):
+            params[place] = value
+        return params
+
+    def filled(self, values: dict[str, Any]) -> list[Any]:
+        """Return `values` in the order of the slots, as the connection takes them."""
+        return [save(values[name]) for name, save in self.savers]
+
 
 class Bound:
     """A statement with what stands in its slots; `rows` is the number of rows it changed, None until it was run."""
@@ -111,22 +124,18 @@ class Bound:
             return self.run_on(connection, cursor)
 
     def run_on(self, connection: Any, cursor: Any) -> int:
-        cursor.execute(self.statement.form_for(connection).sql, self.params(connection))
+        form = self.statement.form_for(connection)
+        cursor.execute(form.sql, form.params_with(self.values))
         self.rows = int(cursor.rowcount)
         return self.rows
 
     def params(self, connection: Any) -> Any:
         """Return the parameters of the statement's SQL as `connection` takes it, with values in the slots."""
-        form = self.statement.form_for(connection)
-        params = form.params.copy()
-        for place, value in zip(form.places, self.filled(connection), strict=True):
-            params[place] = value
-        return params
+        return self.statement.form_for(connection).params_with(self.values)
 
     def filled(self, connection: Any) -> list[Any]:
         """Return what stands in the slots, one after the other, as `connection` takes it."""
-        values = self.values
-        return [save(values[name]) for name, save in self.statement.form_for(connection).savers]
+        return self.statement.form_for(connection).filled(self.values)
 
 
 def quick_save(field: Any, connection: Any) -> Callable[[Any], Any]:
@@ -138,7 +147,7 @@ def quick_save(field: Any, connection: Any) -> Callable[[Any], Any]:
         field = field.target_field
     save = partial(field.get_db_prep_save, connection=connection)
     if type(field) is models.DateTimeField:
-        adapt = lru_cache(maxsize=2)(connection.ops.adapt_datetimefield_value)  # a claim names its moment twice
+        adapt = _adapted_moment(connection)
         return lambda value: adapt(value) if type(value) is datetime and value.tzinfo is not None else save(value)
     kept = _KEPT.get(type(field))
     if (
@@ -147,6 +156,14 @@ def quick_save(field: Any, connection: Any) -> Callable[[Any], Any]:
     ):
         kept = None
     return save if kept is None else lambda value: value if type(value) is kept else save(value)
+
+
+def _adapted_moment(connection: Any) -> Callable[[datetime], Any]:
+    """Return the connection's way to write moments, which knows the last two: a mail names its own three times."""
+    adapt: Callable[[datetime], Any] | None = vars(connection).get("_massmail_adapted_moment")
+    if adapt is None:
+        adapt = connection._massmail_adapted_moment = lru_cache(maxsize=2)(connection.ops.adapt_datetimefield_value)
+    return adapt
 
 
 #: What these fields hand to the database as it is.

@@ -240,8 +240,10 @@ class SMTPConnection:
         """Say what comes before the text and return the first refusal; at once where the server offers PIPELINING."""
         at_once = self._talk.has_extn("pipelining")
         if at_once:  # RFC 2920, 3.1: DATA is the last of a group
-            with self._step(Phase.MAIL):
+            try:
                 self._talk.say("\r\n".join([command for _phase, command, _expected in envelope]))
+            except _BROKEN as error:
+                raise self._broken(Phase.MAIL, error) from error
         for number, (phase, command, expected) in enumerate(envelope, 1):
             reply = self._hear(phase, expected) if at_once else self._ask(phase, command, expected)
             if reply.refused:
@@ -291,8 +293,10 @@ class SMTPConnection:
         raise Garbage(readable(words)) if words else smtplib.SMTPServerDisconnected
 
     def _await_verdict(self) -> Reply:
-        with self._step(Phase.DOT):
+        try:
             self._talk.sock.settimeout(self.dot_timeout)
+        except _BROKEN as error:
+            raise self._broken(Phase.DOT, error) from error
         reply = self._hear(Phase.DOT)
         # The verdict stands, whatever becomes of the connection now.
         with suppress(OSError):
