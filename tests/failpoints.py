@@ -28,7 +28,7 @@ def _answer_to(phase: Phase) -> Callable[..., bool]:
 
 
 def _has(value: str) -> Callable[..., bool]:
-    return lambda statement, *args: value in statement.values
+    return lambda form, values: value in values
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Place:
 SMTP = "massmail.transport.smtp.SMTPConnection"
 TURN = "massmail.engine.turn.Turn"
 BATCH = "massmail.engine.batch.Batch"
-BOUND = "massmail.models.statements.Bound"
+FORM = "massmail.models.statements._Form"
 
 #: In the order in which a mail passes them.
 PLACES = {
@@ -61,8 +61,8 @@ PLACES = {
     "dot": Place(SMTP, "_await_verdict"),
     "answered": Place("massmail.engine.line.Line", "hand_in", after=True),
     # Within the one commit that settles a mail and claims the next: before the first statement, before the second.
-    "settling": Place(BOUND, "filled", wanted=_has("sent_at")),
-    "half settled": Place(BOUND, "filled", wanted=_has("recipient")),
+    "settling": Place(FORM, "filled", wanted=_has("sent_at")),
+    "half settled": Place(FORM, "filled", wanted=_has("recipient")),
     "settled": Place("massmail.engine.aftermath.Aftermath", "of"),
     "counting": Place("massmail.outcomes", "count_sent", after=True),
     "closed": Place(TURN, "speak", after=True),

@@ -45,7 +45,7 @@ class Ports:
     def choose(cls, web: int) -> "Ports":
         """Return ports that are free now, the web server's being `web`. Raises `DemoRefused` if that one is in use."""
         refuse_busy(web)
-        return cls(web=web, smtp=free_port(8025), broker=free_port(6399))
+        return cls(web=web, smtp=free_port(), broker=free_port())
 
     @property
     def url(self) -> str:

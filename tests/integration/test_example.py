@@ -25,7 +25,6 @@ from example_project.crm.seeding.people import ascii_slug
 from example_project.demo.catcher import HOST, smtp_factory
 from example_project.demo.guard import survivors
 from example_project.demo.mailstore import MailStore, readable
-from example_project.demo.processes import free_port
 from example_project.demo.reading import read
 from example_project.demo.supervisor import DemoRefused, Ports, claimed
 from massmail.composing import prepare
@@ -349,15 +348,6 @@ def test_demo_directory__fresh_removes_its_own_things_only(tmp_path: Path) -> No
         assert (tmp_path / "db.sqlite3").exists()
     with claimed(tmp_path, fresh=True):
         assert {path.name for path in tmp_path.iterdir()} == {"demo.lock", "mine.txt"}
-
-
-def test_free_port__takes_another_where_the_wish_is_taken() -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        wish = taken.getsockname()[1]
-        assert free_port(wish) != wish
-    assert free_port(wish) == wish
 
 
 def test_demo__says_at_once_that_the_port_is_in_use() -> None:
