@@ -6,6 +6,7 @@ import base64
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class OAuthServer:
     down: bool = False
     #: Status and body of every answer, whatever is asked.
     raw: tuple[int, bytes] | None = None
+    #: Seconds before each octet.
+    pause: float = 0.0
     access_tokens: dict[str, str] = field(default_factory=dict)
     mailbox: str = ""
     expires_in: int = 3600
@@ -86,7 +89,12 @@ def serving() -> Iterator[OAuthServer]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            for octet in (data[at : at + 1] for at in range(len(data))) if state.pause else [data]:
+                time.sleep(state.pause)
+                try:
+                    self.wfile.write(octet)
+                except OSError:  # nobody waits any more
+                    return
 
         def do_GET(self) -> None:
             asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}

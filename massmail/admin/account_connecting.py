@@ -164,7 +164,7 @@ def _before(request: HttpRequest) -> dict[str, str]:
     """Return what was filled in the last time, which the form carries along."""
     try:
         before = json.loads(request.POST.get("filled_in", ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(before, dict):
         return {}

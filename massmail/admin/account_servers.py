@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 
 from django.utils.translation import gettext as _
 
+from massmail.connecting.presets import PRESETS
 from massmail.models import EmailAccount
 from massmail.transport.reach import allowed_by_deployer, is_public
 
@@ -60,3 +61,16 @@ def private_address(account: EmailAccount, host: str, port: int | None) -> str:
         "%(host)s is in the private network. Ask an administrator to enter this server here, "
         "or to add it to MASSMAIL_PRIVATE_HOSTS."
     ) % {"host": host}
+
+
+def knows_secrets(account: EmailAccount, host: str) -> bool:
+    """Tell whether `host` may be told the password or token that is stored for `account`: it, or its provider, was.
+
+    Somebody else may change an account, too; a new server would tell them what the form does not.
+    """
+    told = {account.smtp_host.lower(), account.imap_host.lower()} - {""}
+    for each in PRESETS:
+        own = {each.smtp_host, each.imap_host}
+        if own & told or (account.oauth_provider and each.oauth == account.oauth_provider):
+            told |= own
+    return host.lower() in told

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
-from massmail.admin.account_servers import SERVERS, private_address, trusted
+from massmail.admin.account_servers import SERVERS, knows_secrets, private_address, trusted
 from massmail.admin.providers import provider_choices
 from massmail.audience import parse_address
 from massmail.choices import Weekday
@@ -177,6 +177,8 @@ class EmailAccountForm(OwnedForm):
         for name in self.secrets:
             if cleaned.get(f"new_{name}") and cleaned.get(f"remove_{name}"):
                 self.add_error(f"remove_{name}", _("Either enter a new password or remove the old one."))
+        if self.instance.pk is not None:
+            self._keep_secrets(cleaned)
         if not self.user.is_superuser:
             self._refuse_private_addresses(cleaned)
         if cleaned.get("main") and self.owner is not None:
@@ -188,6 +190,31 @@ class EmailAccountForm(OwnedForm):
                     % {"account": other.name},
                 )
         return cleaned
+
+    @sensitive_variables()
+    def _keep_secrets(self, cleaned: dict[str, Any]) -> None:
+        """Refuse to hand what is stored to another server."""
+        for host, _port in SERVERS:
+            if not cleaned.get(host) or knows_secrets(self.instance, cleaned[host]):
+                continue
+            name = "smtp_password" if host == "smtp_host" else self._imap_secret(cleaned)
+            if self.instance.oauth_provider:
+                self.add_error(
+                    host,
+                    _("The account's token belongs to its provider, not to %(host)s. Disconnect the account first.")
+                    % {"host": cleaned[host]},
+                )
+            elif getattr(self.instance, name) and not (cleaned.get(f"new_{name}") or cleaned.get(f"remove_{name}")):
+                self.add_error(
+                    f"new_{name}",
+                    _("Enter the password again: the stored one is not handed to another server, %(host)s.")
+                    % {"host": cleaned[host]},
+                )
+
+    def _imap_secret(self, cleaned: dict[str, Any]) -> str:
+        """Return which password logs in for IMAP: that for SMTP, unless there is another one."""
+        kept = self.instance.imap_password and not cleaned.get("remove_imap_password")
+        return "imap_password" if cleaned.get("new_imap_password") or kept else "smtp_password"
 
     def _refuse_private_addresses(self, cleaned: dict[str, Any]) -> None:
         for host, port in SERVERS:

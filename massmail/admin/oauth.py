@@ -152,8 +152,7 @@ def _mismatch(account: EmailAccount, provider: Provider, grant: Grant) -> str:
         return _("%(provider)s gave no lasting permission. Connect again and agree to everything it asks.") % {
             "provider": provider.label
         }
-    mailboxes = {account.from_email.lower(), account.smtp_username.lower()}
-    if grant.email in mailboxes:
+    if grant.email and grant.email in {account.from_email.lower(), account.smtp_username.lower()}:
         return ""
     return _("You signed in as %(mailbox)s, but this account is %(account)s. Sign in with that mailbox.") % {
         "mailbox": grant.email or _("a mailbox without a name"),

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import dns.exception
-import dns.resolver
 from django.utils.translation import gettext as _
 
 from massmail.connecting.presets import GENERIC, PRESETS, Preset, preset, preset_of_address, preset_of_mail_servers
 from massmail.deliverability.lookups import Answer, Exchange, Limits, Lookups, Status, ascii_domain
+from massmail.deliverability.resolvers import make_resolver
 from massmail.models import MassmailSettings
 
 #: Seconds that the DNS has; a manager waits in front of the form.
@@ -69,11 +68,9 @@ def find(address: str, *, chosen: str = "") -> Found:
 def _mail_servers(domain: str) -> Answer[Exchange]:
     try:
         name = ascii_domain(domain)
-        resolver = dns.resolver.get_default_resolver()
+        resolver = make_resolver()
     except ValueError:
         return Answer(status=Status.NO_NAME)
-    except dns.exception.DNSException:  # no name server is configured
-        return Answer(status=Status.UNKNOWN)
     return Lookups(resolver, Limits(queries=2, seconds=PATIENCE, lifetime=PATIENCE)).mx(name)
 
 

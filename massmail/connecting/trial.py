@@ -5,12 +5,14 @@ Nothing is sent, and only the size of mails that a server takes is kept.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from django.template.defaultfilters import floatformat
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -22,6 +24,8 @@ from massmail.connecting.tokens import renew
 from massmail.models import EmailAccount
 from massmail.transport import Endpoint, Facts, TransportError, connection_class
 from massmail.transport.imap import INBOX, IMAPConnection, MailboxError
+
+logger = logging.getLogger(__name__)
 
 #: Seconds somebody waits for the result as a whole.
 PATIENCE = 25.0
@@ -180,6 +184,9 @@ def _converse(
                 trouble, phase=error.phase or Phase.CONNECT, obstacle=error.obstacle, temporary=not error.login
             )
             steps = (*_before(trouble, endpoint), _failed(trouble, str(error)))
+        except Exception:
+            logger.exception("The test of %s:%s broke off.", endpoint.host, endpoint.port)
+            steps = (_failed(trouble, _("The test broke off by an error of its own, which is in the log.")),)
         answers.put(steps)
 
 
@@ -192,7 +199,7 @@ def _try_smtp(endpoint: Endpoint) -> Iterator[Step]:
         connection.close()
     yield from _opened(endpoint, facts)
     if facts.size_limit:
-        words = _("Takes messages of up to %(size)s MB.") % {"size": round(facts.size_limit / 1_000_000)}
+        words = _("Takes messages of up to %(size)s MB.") % {"size": floatformat(facts.size_limit / 1_000_000)}
         yield Step(step=TrialStep.LIMITS, good=True, words=words, size_limit=facts.size_limit)
 
 

@@ -144,7 +144,7 @@ def _own_provider(domain: str, text: str, seen: Walk, lookups: Lookups, provider
 
 
 def _own_relay(text: str, seen: Walk, relay: Address | None) -> Iterator[Finding]:
-    if relay is None or any(relay in network for network in seen.networks):
+    if relay is None or seen.lets(relay):
         return
     code = "spf.relay" if seen.complete else "spf.relay_unknown"
     yield finding(code, text=text, address=relay, mechanism=_mechanism(relay))

@@ -175,10 +175,17 @@ def expand(domain_spec: str, domain: str) -> str | None:
 def rewritten(policy: Policy, *, added: Iterable[str] = (), without: Iterable[str] = (), end: str = "") -> str:
     """Return the record without what can't be read or is ignored, and with the mechanisms `added`.
 
-    Includes of the names in `without` are left out. `end` ("~all") replaces its present end, if given.
+    What denies one of these is left out, and so are includes of the names in `without`. `end` ("~all") replaces its
+    present end, if given.
     """
     unwanted = set(without)
-    effective = [term for term in policy.effective if term.name != "include" or term.domain.lower() not in unwanted]
+    added = list(added)
+    effective = [
+        term
+        for term in policy.effective
+        if not (term.name == "include" and term.domain.lower().rstrip(".") in unwanted)
+        and not (term.qualifier in {"-", "~", "?"} and term.text[1:].lower() in added)
+    ]
     mechanisms = [term.text for term in effective if term.name not in {"all", "redirect"}]
     ends = [end] if end else [term.text for term in effective if term.name in {"all", "redirect"}]
     modifiers = [term.text for term in policy.terms if not term.qualifier and term.name != "redirect"]

@@ -19,8 +19,8 @@ COUNTED = 30
 class Walk:
     """What was met on the way; filled by `walk`.
 
-    `lookups` counts the terms that ask the DNS, `voids` those that get nothing, whatever the mail. `networks` may send
-    with "pass", `includes` are the names of the records that were followed.
+    `lookups` counts the terms that ask the DNS, `voids` those that get nothing, whatever the mail. `judged` tells of
+    networks whether they may send; the first that fits counts. `includes` names the records whose servers may.
     `unknown` are names that gave no answer, `macros` terms that depend on the single mail, `broken` names with no
     usable record where one is needed, `loops` names that lead back to themselves, `open` the parts of the first record
     that let everybody send, but for an `all` of its own.
@@ -28,7 +28,7 @@ class Walk:
 
     lookups: int = 0
     voids: int = 0
-    networks: list[Network] = field(default_factory=list)
+    judged: list[tuple[Network, bool]] = field(default_factory=list)
     includes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     macros: list[str] = field(default_factory=list)
@@ -41,6 +41,15 @@ class Walk:
     def complete(self) -> bool:
         """Whether everything could be followed, so that what was not met is not there."""
         return not (self.unknown or self.macros or self.loops or self.lookups > MOST_LOOKUPS)
+
+    @property
+    def networks(self) -> list[Network]:
+        """Those that may send with "pass"."""
+        return [network for network, passes in self.judged if passes]
+
+    def lets(self, address: Address) -> bool:
+        """Return whether `address` may send."""
+        return next((passes for network, passes in self.judged if address in network), False)
 
     def covers(self, networks: Iterable[Network]) -> bool:
         """Return whether all of `networks`, and at least one, may send."""
@@ -73,6 +82,8 @@ class _Walker:
         for term in policy.effective:
             if passes and term.qualifier == "+":
                 self.passed(term, path)
+            elif term.network and len(path) == 1:  # in an include it keeps only that from matching (5.2)
+                self.seen.judged.append((term.network, False))
             if term.name not in ASKING:
                 continue
             self.seen.lookups += 1
@@ -83,7 +94,7 @@ class _Walker:
     def passed(self, term: Term, path: tuple[str, ...]) -> None:
         """Note whom `term` lets send; `all` in the first record itself is there for everybody to see."""
         if term.network:
-            self.seen.networks.append(term.network)
+            self.seen.judged.append((term.network, True))
         everybody = term.name == "all" or (term.network is not None and term.network.prefixlen == 0)
         if everybody and (term.network or len(path) > 1):
             self.seen.open.append(path[1] if len(path) > 1 else term.text)
@@ -97,13 +108,14 @@ class _Walker:
         elif term.name == "exists":
             self.noted(name, self.lookups.addresses(name, (4,)))
         else:
-            self.hosts(term, name, passes=passes)
+            self.hosts(term, name, path, passes=passes)
 
     def record(self, name: str, path: tuple[str, ...], *, passes: bool) -> None:
         if name in path:
             self.seen.loops.append(name)
             return
-        self.seen.includes.append(name)
+        if passes:
+            self.seen.includes.append(name)
         answer = self.lookups.txt(name)
         self.noted(name, answer)
         records = [text for text in answer.values if is_spf(text)]
@@ -115,7 +127,7 @@ class _Walker:
             return
         self.policy(policy, (*path, name), passes=passes)
 
-    def hosts(self, term: Term, name: str, *, passes: bool) -> None:
+    def hosts(self, term: Term, name: str, path: tuple[str, ...], *, passes: bool) -> None:
         hosts = [name]
         if term.name == "mx":
             exchanges = self.lookups.mx(name)
@@ -129,8 +141,9 @@ class _Walker:
                 self.noted(name, *answers)
             elif any(answer.unknown for answer in answers):
                 self.seen.unknown.append(host)
-            if passes:
-                self.seen.networks += [_network(address, term) for answer in answers for address in answer.values]
+            if passes or len(path) == 1:
+                found = [_network(address, term) for answer in answers for address in answer.values]
+                self.seen.judged += [(network, passes) for network in found]
 
     def noted(self, name: str, *answers: Answer[object]) -> None:
         """Count a term that got nothing as void, and note a name that gave no answer."""

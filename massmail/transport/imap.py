@@ -19,6 +19,7 @@ from django.views.decorators.debug import sensitive_variables
 from imapclient import exceptions
 
 from massmail.choices import Obstacle, Phase, Security
+from massmail.transport import login
 from massmail.transport.base import Endpoint, Facts
 from massmail.transport.imap_session import ALLOWANCE, ContextFactory, NoSTARTTLS, TooMuch, WaryClient
 from massmail.transport.reach import PrivateAddress, UnknownName
@@ -142,19 +143,27 @@ class IMAPConnection:
     def _log_in(self) -> None:
         """Log in. The error is a new one: the frames of the old one hold the password."""
         failure = None
-        with self._step():
-            try:
-                self._try_login()
-            except exceptions.LoginError as error:
-                if isinstance(error.__context__, imaplib.IMAP4.abort):
-                    raise error.__context__ from None
-                failure = _words(error)
+        try:
+            with self._step():
+                try:
+                    self._try_login()
+                except exceptions.LoginError as error:
+                    if isinstance(error.__context__, imaplib.IMAP4.abort):
+                        raise error.__context__ from None
+                    failure = self._masked(error)
+        except MailboxError as error:
+            error.args = (self._masked(error),)
+            raise
         if failure is not None:
             raise MailboxError(
                 _("The server refuses the login: %(words)s") % {"words": failure},
                 login=not any(words in failure.lower() for words in _FOR_NOW),
                 phase=Phase.AUTH,
             )
+
+    def _masked(self, error: Exception) -> str:
+        """Return the words of `error`: servers that repeat what they do not understand are not quoted with it."""
+        return login.masked(_words(error), self.endpoint.username, self.endpoint.token or self.endpoint.password)
 
     @sensitive_variables()
     def _try_login(self) -> None:

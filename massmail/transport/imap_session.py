@@ -50,7 +50,10 @@ class WaryIMAP4(imaplib.IMAP4):
     def open(self, host: str = "", port: int = 0, timeout: float | None = None) -> None:
         where = self._endpoint
         self.host, self.port = host, port
-        self.sock = reach.connect(where.host, where.port, timeout=where.timeout, trusted=where.trusted)
+        try:
+            self.sock = reach.connect(where.host, where.port, timeout=where.timeout, trusted=where.trusted)
+        except ValueError:  # a label over 63 letters, a NUL
+            raise reach.UnknownName(_("“%(host)s” is not the name of a server.") % {"host": where.host}) from None
         if where.security == Security.SSL:
             self.sock = self._encrypted()
         self._buffer = bytearray()

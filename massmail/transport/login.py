@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
+import re
 from collections.abc import Callable, Iterable
+
+#: What may be a piece of base64; shorter pieces tell nothing, and may be words.
+_ENCODED = re.compile(r"([A-Za-z0-9+/]{6,})=*")
+#: Characters from which on a password is masked where a server repeats it.
+SHORTEST = 6
 
 #: Answers to the server's challenges, in their order.
 Answers = tuple[Callable[[bytes], bytes], ...]
@@ -57,3 +64,14 @@ def in_common(offered: Iterable[str], *, token: bool = False) -> list[str]:
     """Return the mechanisms of the server's EHLO line that we speak too, for a password or a `token`, best first."""
     names = {name.upper() for name in offered}
     return [name for name in (TOKEN_MECHANISMS if token else PASSWORD_MECHANISMS) if name in names]
+
+
+def masked(words: str, username: str, secret: str) -> str:
+    """Return a server's `words` without what it was told at the login: `secret` itself, or a piece of it in base64."""
+    if not secret:
+        return words
+    told = [answer(b"") for mechanism in MECHANISMS.values() for answer in mechanism(username, secret)]
+    encoded = [base64.b64encode(each).decode() for each in told]
+    if len(secret) >= SHORTEST:
+        words = words.replace(secret, "…")
+    return _ENCODED.sub(lambda found: "…" if any(found[1] in each for each in encoded) else found[0], words)

@@ -6,16 +6,22 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import secrets
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
+
+from massmail.transport.session import readable
 
 #: Seconds for an answer of the provider.
 TIMEOUT = 10.0
@@ -23,6 +29,10 @@ TIMEOUT = 10.0
 MAX_ANSWER = 100_000
 #: Seconds that a token is believed to be good at most.
 LONGEST = 86_400 * 365
+#: Seconds for all of it: the time-out begins anew with each octet.
+PATIENCE = 20.0
+#: RFC 6749, A.12 and A.17.
+_TOKEN = re.compile(r"[ -~]+")
 #: Characters from which on a secret is one: a shorter one may be a word of the answer.
 SHORTEST = 8
 #: What `json.loads` and `int` raise besides ValueError for an answer that nobody would write in earnest.
@@ -125,6 +135,35 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
 
 @sensitive_variables()
 def _ask(provider: Provider, form: Mapping[str, str]) -> Grant:
+    answers: SimpleQueue[Grant | OAuthError] = SimpleQueue()
+    Thread(target=_fetch, args=(provider, form, answers, translation.get_language()), daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE)
+    except Empty:
+        answer = _out_of_reach(provider, TimeoutError())
+    # A new exception, out of reach of the old one's frames: those hold the secrets.
+    if isinstance(answer, OAuthError):
+        raise answer
+    return answer
+
+
+def _out_of_reach(provider: Provider, error: Exception) -> OAuthError:
+    return OAuthError(
+        _("%(provider)s can't be reached: %(why)s") % {"provider": provider.label, "why": type(error).__name__}
+    )
+
+
+@sensitive_variables()
+def _fetch(
+    provider: Provider, form: Mapping[str, str], answers: SimpleQueue[Grant | OAuthError], language: str | None
+) -> None:
+    """Put what the provider gives, or the error. Runs in a thread, which has a language of its own."""
+    with translation.override(language):
+        answers.put(_answer(provider, form))
+
+
+@sensitive_variables()
+def _answer(provider: Provider, form: Mapping[str, str]) -> Grant | OAuthError:
     whole = {**form, "client_id": provider.client_id}
     if provider.client_secret:
         whole["client_secret"] = provider.client_secret
@@ -138,13 +177,9 @@ def _ask(provider: Provider, form: Mapping[str, str]) -> Grant:
             return _grant(_object(answer.read(MAX_ANSWER)))
     except urllib.error.HTTPError as error:
         with error:
-            failure = _refusal(provider, error.code, _read(error), [whole.get(name) for name in _SECRETS])
+            return _refusal(provider, error.code, _read(error), [whole.get(name) for name in _SECRETS])
     except (OSError, http.client.HTTPException, *_GARBAGE) as error:
-        failure = OAuthError(
-            _("%(provider)s can't be reached: %(why)s") % {"provider": provider.label, "why": type(error).__name__}
-        )
-    # A new exception, out of reach of the old one's frames: those hold the secrets.
-    raise failure
+        return _out_of_reach(provider, error)
 
 
 def _read(error: urllib.error.HTTPError) -> bytes:
@@ -161,14 +196,12 @@ def _refusal(provider: Provider, status: int, body: bytes, secrets: Iterable[str
         answer = _object(body)
     except _GARBAGE:
         answer = {}
-    code, words = str(answer.get("error", "")), str(answer.get("error_description", ""))
+    code = str(answer.get("error", ""))
+    words = _readable(f"{code or status} {answer.get('error_description', '')}")
     for secret in secrets:
         if secret and len(secret) >= SHORTEST:
             words = words.replace(secret, "…")
-    text = _("%(provider)s says: %(words)s") % {
-        "provider": provider.label,
-        "words": f"{code or status} {words}".strip()[:500],
-    }
+    text = _("%(provider)s says: %(words)s") % {"provider": provider.label, "words": words[:500]}
     lasting = code and code not in _FOR_NOW and status < 500 and status != 429
     return OAuthRefused(code, text) if lasting else OAuthError(text)
 
@@ -181,12 +214,13 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _grant(answer: Mapping[str, Any]) -> Grant:
-    if not answer.get("access_token"):
+    access_token, refresh_token = str(answer.get("access_token") or ""), str(answer.get("refresh_token") or "")
+    if not access_token or not _TOKEN.fullmatch(access_token + refresh_token):
         raise ValueError("The answer has no access token.")
     return Grant(
-        access_token=str(answer["access_token"]),
-        refresh_token=str(answer.get("refresh_token") or ""),
-        expires_in=min(int(answer.get("expires_in") or 3600), LONGEST),
+        access_token=access_token,
+        refresh_token=refresh_token,
+        expires_in=max(0, min(int(answer.get("expires_in") or 3600), LONGEST)),
         email=_email(str(answer.get("id_token") or "")),
     )
 
@@ -201,4 +235,9 @@ def _email(id_token: str) -> str:
         return ""
     claims = _object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     # Google's "email"; Microsoft 365 gives it for some accounts only, and the sign-in name for all.
-    return str(claims.get("email") or claims.get("preferred_username") or claims.get("upn") or "").lower()
+    return _readable(str(claims.get("email") or claims.get("preferred_username") or claims.get("upn") or "")).lower()
+
+
+def _readable(text: str) -> str:
+    """Return `text` as any database stores it: JSON may hold halves of characters, which no encoding has."""
+    return readable(text.encode("utf-8", "replace"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import smtplib
 import socket
 import ssl
+import time
+from typing import Any
 
 MAX_LINE = 8192
 MAX_LINES = 128
@@ -18,6 +22,26 @@ class Garbage(smtplib.SMTPException):
     """What the server said is no reply, or none that belongs here."""
 
 
+class Ear(io.RawIOBase):
+    """Reads from a socket until `deadline`: its time-out begins anew with each octet, and some servers drip."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if time.monotonic() > self.deadline:
+            raise TimeoutError
+        return self.sock.recv_into(buffer)
+
+    def expect_reply(self) -> None:
+        """Give the server the socket's time-out for the whole of its next reply."""
+        self.deadline = time.monotonic() + (self.sock.gettimeout() or 0)
+
+
 class Session(smtplib.SMTP):
     """smtplib's client on a socket that is already connected.
 
@@ -26,6 +50,7 @@ class Session(smtplib.SMTP):
     """
 
     sock: socket.socket
+    _ear: Ear
 
     def __init__(self, sock: socket.socket, *, name: str) -> None:
         super().__init__(local_hostname=name)
@@ -34,7 +59,9 @@ class Session(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """Return code and text of the next reply; its lines are joined by newlines (RFC 5321, 4.2.1)."""
         if self.file is None:
-            self.file = self.sock.makefile("rb")
+            self._ear = Ear(self.sock)
+            self.file = io.BufferedReader(self._ear)
+        self._ear.expect_reply()
         texts: list[bytes] = []
         while len(texts) < MAX_LINES:
             line = self.file.readline(MAX_LINE)
@@ -82,3 +109,11 @@ def readable(words: bytes) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
+
+
+def challenge(words: str) -> bytes:
+    """Return what the server asks in a login (RFC 4954, 4). Raises `Garbage` if it is no base64."""
+    try:
+        return base64.b64decode(words)
+    except ValueError:  # also of letters outside of ASCII
+        raise Garbage(words) from None

@@ -7,13 +7,14 @@ may be tried again, the second must not; so every step runs under its own name h
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
+import re
 import smtplib
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import NoReturn
 
@@ -23,7 +24,7 @@ from django.views.decorators.debug import sensitive_variables
 from massmail.choices import Obstacle, Phase, Security
 from massmail.transport import login, reach, wire
 from massmail.transport.base import Endpoint, Facts, Reply, TransportError
-from massmail.transport.session import CHUNK, Garbage, Session, readable
+from massmail.transport.session import CHUNK, Garbage, Session, challenge, readable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ QUIT_TIMEOUT = 5.0
 
 #: What the socket and smtplib raise when the conversation breaks.
 _BROKEN = (OSError, smtplib.SMTPException)
+#: RFC 1870, 4: up to 20 digits, of which a database keeps 18; 0 is no fixed maximum.
+_LIMIT = re.compile(r"0*[1-9]\d{0,17}", re.ASCII)
 # TLS alerts and certificates are somebody's configuration; a line cut in the middle of the handshake is the network.
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
@@ -63,12 +66,12 @@ class SMTPConnection:
     def facts(self) -> Facts:
         if self._session is None:
             return Facts()
-        size = self._session.esmtp_features.get("size", "").strip()
+        size = _LIMIT.fullmatch(self._session.esmtp_features.get("size", "").strip())
         return Facts(
             encryption=wire.tls_version(self._session.sock),
             greeting=self._greeting,
             welcome=self._welcome,
-            size_limit=int(size) if size.isdecimal() and int(size) else None,  # 0: no fixed maximum (RFC 1870, 4)
+            size_limit=int(size[0]) if size else None,
         )
 
     def open(self) -> None:
@@ -174,6 +177,9 @@ class SMTPConnection:
             reply = self._try_mechanisms()
         except TransportError as error:
             reply = error.reply
+        # No server is quoted with what it was told: some repeat the line that they do not understand.
+        said = login.masked(reply.text, self.endpoint.username, self.endpoint.token or self.endpoint.password)
+        reply = replace(reply, text=said)
         # A new exception: the frames of the old one hold the password, and error reports show the variables of frames.
         self._insist(reply)
         self._welcome = reply.text
@@ -202,7 +208,7 @@ class SMTPConnection:
             if reply.code != 334:
                 break
             with self._step(Phase.AUTH):
-                response = answer(_decoded(reply.text))
+                response = answer(challenge(reply.text))
             # A token is taken at once; only a refused one brings a second challenge, which says why.
             more = "3" if number < len(answers) else ""
             done = "2" if number == len(answers) or self.endpoint.token else ""
@@ -389,10 +395,3 @@ def _cause(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return _("The server closed the connection.")
     return str(error)
-
-
-def _decoded(challenge: str) -> bytes:
-    try:
-        return base64.b64decode(challenge)
-    except binascii.Error:
-        raise Garbage(challenge) from None

@@ -14,6 +14,7 @@ import dns.resolver
 import pytest
 from django.utils import timezone
 
+from massmail.admin import providers
 from massmail.connecting import presets
 from massmail.engine.standalone import run
 from massmail.models import EmailAccount
@@ -45,7 +46,7 @@ def servers(tmp_path, monkeypatch, settings):
 
     certificate = make_certificate(tmp_path, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.chain))
-    monkeypatch.setattr(dns.resolver, "get_default_resolver", Resolver)
+    monkeypatch.setattr(providers, "make_resolver", Resolver)
     settings.MASSMAIL_TRANSPORT = "massmail.transport.smtp.SMTPConnection"
     settings.MASSMAIL_CLEAR_TEXT_HOSTS = ()
     settings.MASSMAIL_PRIVATE_HOSTS = ["localhost", "127.0.0.1"]

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import dns.exception
-import dns.resolver
 import pytest
 
 from massmail import connecting
+from massmail.admin import providers
 from massmail.models import EmailAccount
 from massmail.outcomes import hold_account
 from tests import world
@@ -29,7 +29,7 @@ def surroundings(monkeypatch, settings):
         def resolve(self, *args: Any, **kwargs: Any) -> Any:
             raise dns.exception.Timeout
 
-    monkeypatch.setattr(dns.resolver, "get_default_resolver", Resolver)
+    monkeypatch.setattr(providers, "make_resolver", Resolver)
     settings.MASSMAIL_PRIVATE_HOSTS = settings.MASSMAIL_CLEAR_TEXT_HOSTS = ()
     world.settings()
 
@@ -76,7 +76,7 @@ def test_fill__chosen_from_the_list_and_what_was_typed_is_kept(alice):
     assert again["values"]["imap_host"] == "imap.zoho.com"
 
 
-@pytest.mark.parametrize("carried", ["{", "[]", '"x"', '{"smtp_host": {"a": 1}, "is_superuser": "1"}'])
+@pytest.mark.parametrize("carried", ["{", "[]", "[" * 100_000, '"x"', '{"smtp_host": {"a": 1}, "is_superuser": "1"}'])
 def test_fill__survives_a_mangled_memory(carried, alice):
     assert fill(alice, from_email="a@gmail.com", filled_in=carried).json()["values"]["smtp_host"] == "smtp.gmail.com"
 
@@ -238,3 +238,51 @@ def test_oauth__connected_with_a_provider_that_is_not_set_up_any_more(alice, box
     html = page(alice, box)
     assert "Connected with google" in html
     assert url(box, "disconnect") in html
+
+
+# Secrets and other servers --------------------------------------------------------------------------------------------
+
+
+MOVED = {"smtp_host": "mail.thief.example"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "complaint"),
+    [
+        ({}, MOVED, "SMTP password"),
+        ({}, {"imap_host": "mail.thief.example"}, "SMTP password"),
+        ({"imap_password": "other-secret"}, {"imap_host": "mail.thief.example"}, "IMAP password"),
+        ({"imap_password": "x"}, {"imap_host": "mail.thief.example", "remove_imap_password": "on"}, "SMTP password"),
+        ({}, MOVED | {"new_smtp_password": "typed"}, ""),
+        ({}, MOVED | {"remove_smtp_password": "on"}, ""),
+        ({"smtp_password": ""}, MOVED, ""),
+        ({}, {"imap_host": "Mail.Acme.Example"}, ""),
+        ({"smtp_host": "smtp.gmail.com"}, {"imap_host": "imap.gmail.com"}, ""),
+        ({}, {"smtp_port": "465", "smtp_security": "ssl"}, ""),
+    ],
+)
+def test_stored_password__stays_with_its_server(stored, changes, complaint, alice, boss, box):
+    for name, value in ({"smtp_password": "stored-secret"} | stored).items():
+        setattr(box, name, value)
+    box.save()
+    for person in (alice, boss):
+        data = filled_in(client_of(person), url(box, "change")) | changes
+        words = "Enter the password again: the stored one is not handed to another server"
+        html = client_of(person).post(url(box, "test"), data).content.decode()
+        assert (f"{complaint}: {words}" in html) is bool(complaint)
+        saved = client_of(person).post(url(box, "change"), data)
+        assert (saved.status_code, words in saved.content.decode()) == ((200, True) if complaint else (302, False))
+        EmailAccount.objects.filter(pk=box.pk).update(
+            **{name: getattr(box, name) for name in ("smtp_host", "imap_host", "smtp_port", "smtp_security")}
+        )
+        box.save()
+
+
+def test_stored_token__stays_with_its_provider(alice, box):
+    box.smtp_host, box.oauth_provider, box.oauth_refresh_token = "smtp.gmail.com", "google", "refresh-0"
+    box.save()
+    for host, status in (("mail.thief.example", 200), ("imap.gmail.com", 302)):
+        data = filled_in(client_of(alice), url(box, "change")) | {"imap_host": host}
+        answer = client_of(alice).post(url(box, "change"), data)
+        assert answer.status_code == status
+        assert ("not to mail.thief.example. Disconnect" in answer.content.decode()) is (status == 200)

@@ -13,6 +13,7 @@ from massmail.choices import TrialStep
 from massmail.connecting.trial import try_account
 from massmail.models import EmailAccount
 from massmail.outcomes import hold_account
+from massmail.transport.smtp import SMTPConnection
 from tests import imapd, oauth_server, world
 from tests.adminpages import client_of, filled_in, url
 from tests.certificates import make_certificate
@@ -157,6 +158,26 @@ def test_name_that_leads_nowhere(box, changes, words):
     assert "Check the spelling" in step.advice
 
 
+def test_name_that_is_none__of_the_mailbox(box):
+    box.imap_host = "x" * 70 + ".example"
+    step = failed(box, 1)
+    assert "is not the name of a server" in step.words
+    assert "Check the spelling" in step.advice
+
+
+def test_size_that_no_database_keeps(box, alice, smtp):
+    smtp.extensions = ["SIZE 99999999999999999999999"]
+    assert "All good" in press(alice, url(box, "test")).content.decode()
+    box.refresh_from_db()
+    assert box.size_limit is None
+
+
+def test_an_error_of_our_own_is_said_and_logged(box, monkeypatch, caplog):
+    monkeypatch.setattr(SMTPConnection, "open", lambda self: 1 // 0)
+    assert "an error of its own" in failed(box).words
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_name_that_leads_nowhere__although_it_is_the_providers(box, monkeypatch):
     def nobody_answers(*address: object, **options: object) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -177,7 +198,9 @@ def test_steps_that_come_only_later_are_said_not_to_be_tried(box, alice):
     box.smtp_host = "nowhere.invalid"
     assert try_account(box)[0].untried == (E, L)
     box.smtp_host, box.smtp_port = "localhost", 1
-    html = press(alice, url(box, "test"), **form_of(alice, box, smtp_host="nowhere.invalid")).content.decode()
+    html = press(
+        alice, url(box, "test"), **form_of(alice, box, smtp_host="nowhere.invalid", new_smtp_password="x")
+    ).content.decode()
     assert "Not tried" in html
     assert "It says nothing about your password." in html
 

@@ -18,8 +18,8 @@ from massmail.choices import Ending, Phase
 from massmail.connecting.tokens import access_token, renew
 from massmail.exceptions import MassmailConfigurationError
 from massmail.models import EmailAccount
-from massmail.outcomes import classify
-from massmail.transport import TransportError
+from massmail.outcomes import classify, hold_account
+from massmail.transport import TransportError, oauth2
 from massmail.transport.imap import MailboxError
 from tests import imapd, oauth_server, world
 from tests.smtpd import SMTPServer
@@ -137,6 +137,17 @@ def test_back__the_wrong_mailbox(client, box, provider):
     assert "You signed in as private@gmail.example, but this account is alice@acme.example" in page.content.decode()
     box.refresh_from_db()
     assert (box.oauth_provider, box.hold_reason) == ("", "535 no")
+
+
+@pytest.mark.parametrize("username", ["", "alice@acme.example"])
+def test_back__tokens_that_name_no_mailbox(username, client, box, provider):
+    EmailAccount.objects.update(smtp_username=username)
+    query = begin(client, box)
+    provider.raw = (200, b'{"access_token": "a", "refresh_token": "r", "expires_in": 3600}')
+    page = come_back(client, state=query["state"], code="x")
+    assert "You signed in as a mailbox without a name" in page.content.decode()
+    box.refresh_from_db()
+    assert box.oauth_provider == ""
 
 
 def test_back__the_person_said_no(client, box, provider):
@@ -276,11 +287,15 @@ def test_access_token__the_provider_is_down(box, provider):
         (200, b'{"access_token": "a", "expires_in": [1]}', Ending.SERVER),
         (200, b'{"access_token": "a", "expires_in": 1e400}', Ending.SERVER),
         (200, b"[" * 90_000, Ending.SERVER),
+        (200, b'{"access_token": "A\\ud800"}', Ending.SERVER),
+        (200, b'{"access_token": "A", "refresh_token": "\\u0000"}', Ending.SERVER),
         (400, b"[" * 90_000, Ending.SERVER),
         (429, b'{"error": "too_many"}', Ending.SERVER),
         (400, b'{"error": "temporarily_unavailable"}', Ending.SERVER),
         (401, b'{"error": "invalid_client"}', Ending.ACCOUNT),
         (400, b'{"error": "invalid_grant", "error_description": "refresh-0 is over"}', Ending.ACCOUNT),
+        (400, b'{"error": "refresh-0 is over"}', Ending.ACCOUNT),
+        (400, b'{"error": "invalid_grant", "error_description": "x\\ud800\\u0000y"}', Ending.ACCOUNT),
     ],
 )
 def test_access_token__odd_answers(box, provider, status, answer, ending):
@@ -289,6 +304,21 @@ def test_access_token__odd_answers(box, provider, status, answer, ending):
         access_token(connected(box, expires=-dt.timedelta(minutes=1)))
     assert classify(caught.value.reply).ending is ending
     assert "refresh-0" not in caught.value.reply.text
+    hold_account(box, caught.value.reply.text)  # any database stores it
+
+
+def test_access_token__that_ran_out_long_ago(box, provider):
+    provider.raw = (200, b'{"access_token": "a", "expires_in": -1000000000000}')
+    assert access_token(connected(box, expires=-dt.timedelta(minutes=1))) == "a"
+
+
+def test_access_token__that_comes_in_drops(box, provider, monkeypatch):
+    """Each octet comes in time."""
+    provider.pause = 0.2
+    monkeypatch.setattr(oauth2, "TIMEOUT", 1.0)
+    monkeypatch.setattr(oauth2, "PATIENCE", 1.0)
+    with pytest.raises(TransportError, match="can't be reached: TimeoutError"):
+        access_token(connected(box, expires=-dt.timedelta(minutes=1)))
 
 
 def test_access_token__that_is_said_to_last_for_ever(box, provider):

@@ -15,6 +15,7 @@ from massmail.connecting import presets
 from massmail.connecting.advice import Trouble, advise
 from massmail.connecting.providers import KNOWN
 from massmail.models import EmailAccount
+from tests.nameserver import NameServer
 
 HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 USUAL = {"smtp_port": 587, "smtp_security": "starttls", "imap_port": 993, "imap_security": "ssl"}
@@ -78,7 +79,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
             assert options["lifetime"] <= providers.PATIENCE
             raise answer
 
-    monkeypatch.setattr(dns.resolver, "get_default_resolver", Resolver)
+    monkeypatch.setattr(providers, "make_resolver", Resolver)
     return asked
 
 
@@ -106,11 +107,17 @@ def test_find__silence_is_not_missing(monkeypatch, answer, words):
 
 
 def test_find__no_name_server_is_configured(monkeypatch):
-    def none_there() -> None:
+    def none_there(*args: Any) -> None:
         raise dns.resolver.NoResolverConfiguration
 
-    monkeypatch.setattr(dns.resolver, "get_default_resolver", none_there)
+    monkeypatch.setattr(dns.resolver.Resolver, "read_resolv_conf", none_there)
     assert "did not say in time" in providers.find("ann@acme.example").how
+
+
+def test_find__asks_the_name_servers_of_the_settings(settings):
+    with NameServer({"acme.example": {"MX": ["1 aspmx.l.google.com."]}}) as server:
+        settings.MASSMAIL_DNS_SERVERS = [f"127.0.0.1:{server.port}"]
+        assert providers.find("ann@acme.example").preset.name == "workspace"
 
 
 # Proposing ------------------------------------------------------------------------------------------------------------

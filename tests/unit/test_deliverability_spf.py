@@ -69,6 +69,12 @@ def test_spf__good(server: NameServer, record: Any, others: dict[str, Any]) -> N
 
 FOUND: list[tuple[str, Verdict, Any, dict[str, Any]]] = [
     ("spf.good", Verdict.GOOD, f"v=spf1 {OURS} -all", {}),
+    ("spf.relay", Verdict.BAD, f"v=spf1 {GOOGLE} -ip4:1.2.3.4 ip4:1.2.3.0/24 -all", {}),
+    ("spf.relay", Verdict.BAD, f"v=spf1 {GOOGLE} -a:relay.acme.example ip4:1.2.3.0/24 -all", {}),
+    ("spf.provider", Verdict.BAD, "v=spf1 ?include:_spf.google.com ip4:192.0.2.1 -all", {}),
+    ("spf.provider", Verdict.BAD, "v=spf1 -include:_spf.google.com ip4:192.0.2.1 -all", {}),
+    ("spf.provider", Verdict.BAD, "v=spf1 include:w.example ip4:192.0.2.1 -all",
+     {"w.example": text("v=spf1 -include:_spf.google.com -all")}),
     ("spf.missing", Verdict.BAD, [], {}),
     ("spf.missing", Verdict.BAD, ["v=verification", "spf2.0/pra -all", ""], {}),
     ("spf.mistyped", Verdict.BAD, f'"v=spf1 {OURS} -all"', {}),
@@ -160,6 +166,12 @@ def test_spf__all_that_is_wrong(server: NameServer, record: str, codes: list[str
         ("spf.mistyped", f"“v=spf1 {OURS} -all”", f"v=spf1 {OURS} -all"),
         ("spf.several", [f"v=spf1 {GOOGLE} -all", f"v=spf1 {OURS} mx -all"], f"v=spf1 {OURS} mx -all"),
         ("spf.syntax", f"v=spf1 {OURS} ip4:x -all", f"v=spf1 {OURS} -all"),
+        (
+            "spf.relay",
+            f"v=spf1 {GOOGLE} -ip4:1.2.3.4 ip4:1.2.3.0/24 -all",
+            f"v=spf1 {GOOGLE} ip4:1.2.3.0/24 ip4:1.2.3.4 -all",
+        ),
+        ("spf.provider", f"v=spf1 ?{GOOGLE} ip4:1.2.3.4 -all", f"v=spf1 ip4:1.2.3.4 {GOOGLE} -all"),
         ("spf.pass_all", f"v=spf1 {OURS} +all", f"v=spf1 {OURS} ~all"),
         ("spf.neutral_all", f"v=spf1 {OURS} ?all", f"v=spf1 {OURS} ~all"),
         ("spf.no_all", f"v=spf1 {OURS}", f"v=spf1 {OURS} ~all"),

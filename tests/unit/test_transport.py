@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 from typing import Any
 
@@ -155,6 +157,31 @@ def test_reply__control_characters_do_not_get_through(serve: Serve) -> None:
     server = serve(answers={"RCPT": "550 5.1.1 No\0 \x1b[31muser"})
     with connected(server) as connection:
         assert deliver(connection).text == "5.1.1 No\ufffd \ufffd[31muser"
+
+
+@pytest.mark.parametrize("size", ["0", "9" * 23, "9" * 5000, "+5", "٣", ""])
+def test_facts__no_limit_that_could_be_kept(size: str, serve: Serve) -> None:
+    with connected(serve(extensions=[f"SIZE {size}"])) as connection:
+        assert connection.facts.size_limit is None
+
+
+def test_open__each_octet_of_the_reply_comes_in_time() -> None:
+    def drip(listening: socket.socket) -> None:
+        talking, _address = listening.accept()
+        with talking, contextlib.suppress(OSError):
+            for _ in range(100):
+                talking.sendall(b"2")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        where = Endpoint(
+            host="localhost", port=listening.getsockname()[1], security=Security.NONE, timeout=0.5, trusted=True
+        )
+        began = time.monotonic()
+        reply = failure(SMTPConnection(where).open).reply
+    assert (reply.phase, reply.text) == (Phase.BANNER, "The server did not answer in time.")
+    assert time.monotonic() - began < 5
 
 
 def test_open__refused_connection() -> None:

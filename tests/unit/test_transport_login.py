@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from massmail.choices import Phase, Security
+from massmail.transport import login
 from massmail.transport.smtp import SMTPConnection
 from tests.certificates import Certificate, make_certificate
 from tests.conversations import CANARY, Serve, connected, deliver, endpoint, failure, failure_of_opening
@@ -51,6 +52,29 @@ def test_login__nonsense_challenge(answer: str, serve: Serve) -> None:
     server = serve(answers={"AUTH": answer})
     reply = failure_of_opening(server, username="alice", password=CANARY, clear_text=True)
     assert reply.phase is Phase.AUTH
+
+
+def test_login__challenge_outside_ascii(serve: Serve) -> None:
+    server = serve(answers={"AUTH": "334 Benutzername für die Anmeldung:"})
+    reply = failure_of_opening(server, username="alice", password=CANARY, clear_text=True)
+    assert (reply.phase, reply.code) == (Phase.AUTH, None)
+    assert "Benutzername" in reply.text
+
+
+def test_login__what_the_server_repeats_is_not_quoted() -> None:
+    told = base64.b64encode(f"\0alice\0{CANARY}".encode()).decode()
+    for echo in (told, told[:-7], told[9:], CANARY, base64.b64encode(CANARY.encode()).decode()):
+        words = login.masked(f'5.5.1 Command unrecognized: "{echo}"', "alice", CANARY)
+        assert words == '5.5.1 Command unrecognized: "…"', echo
+    assert login.masked("Password wrong for alice", "alice", "") == "Password wrong for alice"
+    assert login.masked("Authentication unsuccessful", "alice", "wrong") == "Authentication unsuccessful"
+
+
+def test_login__the_echo_of_a_server(serve: Serve) -> None:
+    told = base64.b64encode(f"\0alice\0{CANARY}".encode()).decode()
+    server = serve(answers={"AUTH": f"500 5.5.1 Unknown: {told}"})
+    reply = failure_of_opening(server, username="alice", password=CANARY, clear_text=True)
+    assert (reply.code, reply.text) == (500, "5.5.1 Unknown: …")
 
 
 def test_login__demanded_by_the_server(serve: Serve) -> None:
